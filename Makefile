@@ -1,0 +1,70 @@
+# make              nutproxy, one static binary, from Debian's musl-tools and libinih-dev
+# make run          install what is missing (as root), build, and show it at work
+# make test         ./test.sh: install what is missing (as root), build everything, test it
+# make install      to $(DESTDIR)$(PREFIX)/sbin
+# make build/debug  with the system's compiler and libc, for debuggers
+# make build/asan   the same under the address and undefined-behaviour sanitizers
+# make clean
+
+PREFIX  = /usr/local
+CFLAGS  = -O2 -g
+WARN    = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla
+HARDEN  = -fPIE -fstack-protector-strong
+SMALL   = -ffunction-sections -fdata-sections -Wl,--gc-sections
+MUSLCC  = musl-gcc
+MULTI  := $(shell gcc -print-multiarch 2>/dev/null)
+INIH    = /usr/lib/$(MULTI)/libinih.a
+MUSL    = $(firstword $(wildcard /usr/lib/$(MULTI:gnu=musl)) /usr/lib/musl/lib)
+C       = -std=c11 $(CFLAGS) $(WARN)
+
+# musl-gcc's specs know no -static-pie, so the start files are named here.
+STATIC  = -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack
+BEGIN   = $(MUSL)/rcrt1.o $(MUSL)/crti.o $(shell gcc -print-file-name=crtbeginS.o 2>/dev/null)
+END     = $(shell gcc -print-file-name=crtendS.o 2>/dev/null) $(MUSL)/crtn.o
+LINK    = $(MUSLCC) $(C) $(HARDEN) $(SMALL) -Ibuild/include $(EXTRA) $(STATIC) $(BEGIN) nutproxy.c $(INIH) $(END)
+SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SOURCE  = nutproxy.c nutproxy.h
+
+nutproxy: $(SOURCE) build/include/ini.h
+	$(LINK) -o $@
+	@strip -o build/stripped $@ && printf 'nutproxy: %s bytes stripped\n' "$$(wc -c < build/stripped)"
+
+build/poll: $(SOURCE) build/include/ini.h
+	$(LINK) -DNUT_POLL -o $@
+
+build/debug: $(SOURCE) build/include/ini.h
+	cc $(C) -O0 -o $@ nutproxy.c $(INIH) -lpthread
+
+build/asan: $(SOURCE) build/include/ini.h
+	cc $(C) $(SANITIZE) -o $@ nutproxy.c $(INIH) -lpthread
+
+# Every 23rd request for memory is denied: all answers must still be right, or errors.
+build/torture: $(SOURCE) build/include/ini.h
+	cc $(C) $(SANITIZE) -DNUT_DENY=23 -o $@ nutproxy.c $(INIH) -lpthread
+
+build/proofs: $(SOURCE) tests/proofs.c build/include/ini.h
+	cc $(C) $(SANITIZE) -Wno-unused-function -DNUT_PROOFS -I. -o $@ tests/proofs.c $(INIH) -lpthread
+
+# Only inih's header is taken from the system: the rest of that folder belongs to another libc.
+build/include/ini.h: /usr/include/ini.h
+	@command -v $(MUSLCC) >/dev/null || { echo "$(MUSLCC) is missing: apt-get install musl-tools" >&2; exit 1; }
+	@mkdir -p build/include && cp /usr/include/ini.h $@
+
+/usr/include/ini.h:
+	@echo "inih is missing: apt-get install libinih-dev (and musl-tools)" >&2; exit 1
+
+run:
+	@sh tests/install.sh gcc musl-tools libinih-dev redis-server redis-tools memcached
+	@$(MAKE) --no-print-directory nutproxy
+	@sh contrib/demo.sh
+
+test:
+	./test.sh
+
+install: nutproxy
+	install -D -m 755 build/stripped $(DESTDIR)$(PREFIX)/sbin/nutproxy
+
+clean:
+	rm -rf build nutproxy
+
+.PHONY: run test install clean

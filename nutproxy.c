@@ -1,0 +1,6434 @@
+/* nutproxy.c - a sharding proxy for Redis and memcached, in one file.
+ *
+ * CONTENTS                               search for the number with a dot and a
+ *                                        word, as in "9. LOOP"
+ *   the core: bytes in, bytes out
+ *     1. GROUND     words that every room speaks
+ *     2. MEMORY     the one door to malloc; shelves, blocks, queues of bytes
+ *     3. HASH       a key becomes a number
+ *     4. RING       a number becomes a server
+ *     5. WIRE       scan requests and replies; merge replies
+ *     6. LEDGER     what is counted
+ *     7. CONFIG     text becomes struct conf
+ *   ------------------------------------------- the wall (NUT_CORE ends here)
+ *   the house: descriptors, time, trouble
+ *     8. CLOCK      what time it is, and what the operator is told
+ *     9. LOOP       wait and serve; letters between threads
+ *    10. CONN       a socket that is read into scratch and written once a turn
+ *    11. SERVER     connections to servers; who is owed which reply; who is down
+ *    12. REQUEST    clients: route, split, answer, merge, deliver
+ *    13. ADMIN      the stats port
+ *    14. MAIN       options, threads, signals
+ *
+ * HOW A REQUEST WALKS THROUGH THE HOUSE
+ *
+ *   client_bytes ─▶ request_begin ─▶ request_route ─▶ part_ask ─▶ (server's lane)
+ *                                                                       │
+ *   (client) ◀── client_deliver ◀── request_finish ◀── part_end ◀───────┘
+ *                                                          ▲
+ *             lane lost, timed out, server down, no memory ┘
+ *
+ *   Trouble has no road of its own.  Whatever goes wrong with a part becomes an
+ *   error reply where it went wrong, enters at part_end, and walks home like
+ *   any other reply.
+ *
+ * WHAT IS ALWAYS TRUE
+ *   (1) A client's requests stand in its `waiting` queue in the order read, and
+ *       replies leave in that order.
+ *   (2) A part that was asked and not answered by its server stands in exactly
+ *       one lane's FIFO, in the order of the bytes on that connection.  The next
+ *       reply is for the head.  A part whose client is gone or was told that
+ *       time is up stays there until the reply has come or the lane is gone.
+ *   (3) No conn is freed while events are served: it is marked, and buried at
+ *       the end of the turn.  A request is freed by room 12 alone.
+ *   (4) A room calls only rooms with a lower number.  There are no prototypes,
+ *       so the compiler checks this.  Calls upward are the pointers in struct
+ *       watch and struct role, and nothing else.
+ *   (5) What may have been written to a server is never written again.
+ *   (6) Threads share the configuration, which nobody changes, and letters.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "nutproxy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ===========================================================================
+ * 1. GROUND                                                                {
+ *    gives    lit, must, countof, container_of, struct link and list_*,
+ *             words and numbers in struct bytes
+ *    never    allocates, fails, or knows what a proxy is
+ * ======================================================================== */
+
+#define countof(a)                 (sizeof(a) / sizeof((a)[0]))
+#define container_of(p, type, mem) ((type *)(void *)((char *)(p) - offsetof(type, mem)))
+#define lit(s)                     ((struct bytes){"" s, sizeof(s) - 1})
+
+/* A broken promise of ours.  A proxy that goes on may hand one client another
+ * client's data, so this stays on in production. */
+#define must(c) \
+    do { if (!(c)) { fprintf(stderr, "%s:%d: must(%s)\n", __FILE__, __LINE__, #c); \
+                     abort(); } } while (0)
+
+static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
+static size_t most_of(size_t a, size_t b)  { return a > b ? a : b; }
+static bool is_digit(char c)               { return c >= '0' && c <= '9'; }
+static char lower(char c)                  { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
+
+static struct bytes bytes_of(const char *text) { return (struct bytes){text, strlen(text)}; }
+
+static struct bytes bytes_from(struct bytes b, size_t n)
+{
+    must(n <= b.len);
+    return (struct bytes){b.at + n, b.len - n};
+}
+
+static bool bytes_same(struct bytes a, struct bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
+static bool starts_with(struct bytes b, struct bytes start)
+{
+    return b.len >= start.len && memcmp(b.at, start.at, start.len) == 0;
+}
+
+/* Whether `a` is the word `b`, whatever the case of their letters. */
+static bool same_word(struct bytes a, struct bytes b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (lower(a.at[i]) != lower(b.at[i]))
+            return false;
+    return true;
+}
+
+/* A number as a machine writes it: digits, no sign, no leading zero, at most
+ * `most`.  Servers take no other form in a length, so we forward no other. */
+static bool number_read(struct bytes text, uint64_t most, uint64_t *out)
+{
+    uint64_t n = 0;
+    if (text.len == 0 || text.len > 20 || (text.len > 1 && text.at[0] == '0'))
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        if (!is_digit(text.at[i]))
+            return false;
+        uint64_t digit = (uint64_t)(text.at[i] - '0');
+        if (n > (most - least_of(digit, most)) / 10 || digit > most)
+            return false;
+        n = n * 10 + digit;
+    }
+    *out = n;
+    return true;
+}
+
+/* Write `n` in decimal at `to`, which has room for 20 bytes; how many it took. */
+static size_t number_write(char *to, uint64_t n)
+{
+    char reversed[20];
+    size_t len = 0;
+    do
+        reversed[len++] = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    for (size_t i = 0; i < len; i++)
+        to[i] = reversed[len - 1 - i];
+    return len;
+}
+
+/* A ring of links through its head.  A link that is on no list is all NULL. */
+struct link { struct link *prev, *next; };
+
+static void list_init(struct link *head)        { head->prev = head->next = head; }
+static bool list_empty(const struct link *head) { return head->next == head; }
+static bool list_linked(const struct link *l)   { return l->next != NULL; }
+
+static void list_push(struct link *head, struct link *l)
+{
+    must(!list_linked(l));
+    l->prev = head->prev;
+    l->next = head;
+    head->prev->next = l;
+    head->prev = l;
+}
+
+static void list_cut(struct link *l)
+{
+    must(list_linked(l));
+    l->prev->next = l->next;
+    l->next->prev = l->prev;
+    l->prev = l->next = NULL;
+}
+/* } 1 */
+
+/* ===========================================================================
+ * 2. MEMORY                                                                {
+ *    gives    mem_take, mem_give, struct block, nut_queue_*
+ *    needs    1
+ *    never    decides what happens when memory is short: it says so, once
+ *
+ * malloc is slow where it is called for each request, and musl's most of all:
+ * it goes to the kernel and back.  So what is given back stays on a shelf of
+ * equal things, and nut_mem_tidy returns what a while has not needed.
+ * ======================================================================== */
+
+#define SMALL_STEP 32u
+#define SMALL_MOST (SMALL_STEP * NUT_SMALL_SHELVES)
+#define LARGE_LEAST 1024u
+#define LARGE_MOST (LARGE_LEAST << (NUT_LARGE_SHELVES - 1))
+
+struct spare { struct spare *next; };
+
+/* The shelf for `n` bytes, and in *size what a thing on it takes.  NULL: it is
+ * so large that it goes to the system and back. */
+static struct shelf *mem_shelf(struct mem *m, size_t n, size_t *size)
+{
+    if (n <= SMALL_MOST) {
+        size_t i = n == 0 ? 0 : (n - 1) / SMALL_STEP;
+        *size = (i + 1) * SMALL_STEP;
+        return &m->small[i];
+    }
+    *size = LARGE_LEAST;
+    for (size_t i = 0; i < NUT_LARGE_SHELVES; i++, *size *= 2)
+        if (n <= *size)
+            return &m->large[i];
+    *size = n;
+    return NULL;
+}
+
+static bool mem_denied(struct mem *m)
+{
+    if (m->deny_at == 0 || --m->deny_at > 0)
+        return false;
+    m->deny_at = m->deny_every;
+    return true;
+}
+
+/* Give `n` spares of a shelf back to the system. */
+static void shelf_clear(struct mem *m, struct shelf *s, size_t size, uint32_t n)
+{
+    for (; n > 0; n--) {
+        struct spare *spare = s->top;
+        s->top = spare->next;
+        s->spares--;
+        m->used -= size;
+        free(spare);
+    }
+    s->least = s->spares;
+}
+
+void nut_mem_empty(struct mem *m)
+{
+    for (size_t i = 0; i < NUT_SMALL_SHELVES; i++)
+        shelf_clear(m, &m->small[i], (i + 1) * SMALL_STEP, m->small[i].spares);
+    for (size_t i = 0; i < NUT_LARGE_SHELVES; i++)
+        shelf_clear(m, &m->large[i], (size_t)LARGE_LEAST << i, m->large[i].spares);
+}
+
+/* `least` is how few spares a shelf has had since the last time: so many were
+ * not needed.  Half of them go, so that a steady load keeps its own. */
+void nut_mem_tidy(struct mem *m)
+{
+    for (size_t i = 0; i < NUT_SMALL_SHELVES; i++)
+        shelf_clear(m, &m->small[i], (i + 1) * SMALL_STEP, (m->small[i].least + 1) / 2);
+    for (size_t i = 0; i < NUT_LARGE_SHELVES; i++)
+        shelf_clear(m, &m->large[i], (size_t)LARGE_LEAST << i, (m->large[i].least + 1) / 2);
+}
+
+/* Whether there is anything for nut_mem_tidy to do, now or later. */
+static bool mem_spares(const struct mem *m)
+{
+    for (size_t i = 0; i < NUT_SMALL_SHELVES; i++)
+        if (m->small[i].spares > 0)
+            return true;
+    for (size_t i = 0; i < NUT_LARGE_SHELVES; i++)
+        if (m->large[i].spares > 0)
+            return true;
+    return false;
+}
+
+/* `n` bytes, of no particular content; NULL when memory is short. */
+static void *mem_take(struct mem *m, size_t n)
+{
+    size_t size;
+    struct shelf *s = mem_shelf(m, n, &size);
+    if (mem_denied(m))
+        return NULL;
+    if (s != NULL && s->top != NULL) {
+        struct spare *spare = s->top;
+        s->top = spare->next;
+        if (--s->spares < s->least)
+            s->least = s->spares;
+        return spare;
+    }
+    if (size > m->most || m->used > m->most - size)
+        nut_mem_empty(m);
+    if (size > m->most || m->used > m->most - size)
+        return NULL;
+    void *p = malloc(size);
+    if (p != NULL)
+        m->used += size;
+    return p;
+}
+
+/* Take back what mem_take gave for the same `n`. */
+static void mem_give(struct mem *m, void *p, size_t n)
+{
+    size_t size;
+    if (p == NULL)
+        return;
+    struct shelf *s = mem_shelf(m, n, &size);
+    if (s == NULL) {
+        m->used -= size;
+        free(p);
+        return;
+    }
+    struct spare *spare = p;
+    spare->next = s->top;
+    s->top = spare;
+    s->spares++;
+}
+
+static void *mem_zero(struct mem *m, size_t n)
+{
+    void *p = mem_take(m, n);
+    return p == NULL ? NULL : memset(p, 0, n);
+}
+
+/* Move `held` bytes of a thing of size `old` into one of size `n`; NULL leaves
+ * the old one as it was. */
+static void *mem_resize(struct mem *m, void *p, size_t old, size_t held, size_t n)
+{
+    void *q = mem_take(m, n);
+    if (q == NULL)
+        return NULL;
+    if (held > 0)
+        memcpy(q, p, held);
+    mem_give(m, p, old);
+    return q;
+}
+
+/* A block with room for at least `n` bytes, with one reference. */
+static struct block *block_take(struct mem *m, size_t n)
+{
+    size_t size = sizeof(struct block) + n;
+    if (n > 2u * NUT_REQUEST_MAX)
+        return NULL;
+    (void)mem_shelf(m, size, &size);
+    struct block *b = mem_take(m, size);
+    if (b != NULL)
+        *b = (struct block){.refs = 1, .cap = (uint32_t)(size - sizeof *b)};  /* < 4 GiB: see above */
+    return b;
+}
+
+static void block_drop(struct mem *m, struct block *b)
+{
+    must(b->refs > 0);
+    if (--b->refs == 0)
+        mem_give(m, b, sizeof *b + b->cap);
+}
+
+static void queue_add(struct queue *q, struct piece *p)
+{
+    p->next = NULL;
+    if (q->last == NULL)
+        q->first = p;
+    else
+        q->last->next = p;
+    q->last = p;
+    q->len += p->len;
+}
+
+/* A new piece with room for `n` bytes behind it, not yet in a queue. */
+static struct piece *piece_take(struct mem *m, size_t n)
+{
+    struct piece *p = mem_take(m, sizeof *p);
+    struct block *b = p == NULL ? NULL : block_take(m, n);
+    if (b == NULL) {
+        mem_give(m, p, sizeof *p);
+        return NULL;
+    }
+    *p = (struct piece){.block = b, .at = b->bytes};
+    return p;
+}
+
+static void piece_drop(struct mem *m, struct piece *p)
+{
+    block_drop(m, p->block);
+    mem_give(m, p, sizeof *p);
+}
+
+/* How many bytes the last piece can still take: only where its block ends with
+ * it, and nobody else has the block, who might fill it on. */
+static size_t queue_room(const struct queue *q)
+{
+    const struct piece *p = q->last;
+    if (p == NULL || p->block->refs > 1 || p->at + p->len != p->block->bytes + p->block->fill)
+        return 0;
+    return p->block->cap - p->block->fill;
+}
+
+static void piece_fill(struct piece *p, struct bytes b)
+{
+    must(b.len <= p->block->cap - p->block->fill);
+    memcpy(p->at + p->len, b.at, b.len);
+    p->len += b.len;
+    p->block->fill += (uint32_t)b.len;          /* <= cap */
+}
+
+bool nut_queue_put(struct mem *m, struct queue *q, struct bytes b)
+{
+    size_t room = queue_room(q);
+    if (b.len == 0)
+        return true;
+    if (b.len > room) {
+        /* A short queue gets a small block, a long one larger ones. */
+        size_t want = most_of(b.len - room, least_of(q->len, 16384 - sizeof(struct block)));
+        struct piece *more = piece_take(m, most_of(want, LARGE_LEAST - sizeof(struct block)));
+        if (more == NULL)
+            return false;
+        if (room > 0) {
+            piece_fill(q->last, (struct bytes){b.at, room});
+            q->len += room;
+        }
+        piece_fill(more, bytes_from(b, room));
+        queue_add(q, more);
+        return true;
+    }
+    piece_fill(q->last, b);
+    q->len += b.len;
+    return true;
+}
+
+/* Put bytes that stand in `block` without copying them. */
+bool nut_queue_refer(struct mem *m, struct queue *q, struct block *block, struct bytes b)
+{
+    must(b.at >= block->bytes && b.len <= (size_t)(block->bytes + block->fill - b.at));
+    struct piece *p = mem_take(m, sizeof *p);
+    if (p == NULL)
+        return false;
+    block->refs++;
+    *p = (struct piece){.block = block, .at = block->bytes + (b.at - block->bytes), .len = b.len};
+    queue_add(q, p);
+    return true;
+}
+
+/* Put bytes that stand in `block` (NULL: elsewhere): the large are referred to. */
+static bool queue_hand(struct mem *m, struct queue *q, struct block *block, struct bytes b)
+{
+    return block != NULL && b.len >= NUT_BIG ? nut_queue_refer(m, q, block, b)
+                                             : nut_queue_put(m, q, b);
+}
+
+void nut_queue_drop(struct mem *m, struct queue *q, size_t n)
+{
+    must(n <= q->len);
+    q->len -= n;
+    while (n > 0 || (q->first != NULL && q->first->len == 0)) {
+        struct piece *p = q->first;
+        if (n < p->len) {
+            p->at += n;
+            p->len -= n;
+            return;
+        }
+        n -= p->len;
+        q->first = p->next;
+        if (q->first == NULL)
+            q->last = NULL;
+        piece_drop(m, p);
+    }
+}
+
+void nut_queue_free(struct mem *m, struct queue *q) { nut_queue_drop(m, q, q->len); }
+
+/* Cut the end off, so that `len` bytes are left. */
+static void queue_trim(struct mem *m, struct queue *q, size_t len)
+{
+    struct queue kept = {0};
+    must(len <= q->len);
+    while (kept.len < len) {
+        struct piece *p = q->first;
+        q->first = p->next;
+        q->len -= p->len;
+        size_t keep = least_of(p->len, len - kept.len);
+        p->len = keep;
+        queue_add(&kept, p);
+    }
+    if (q->first == NULL)
+        q->last = NULL;
+    nut_queue_free(m, q);
+    *q = kept;
+}
+
+/* All of `from`, behind `to`. */
+static void queue_join(struct queue *to, struct queue *from)
+{
+    if (from->first == NULL)
+        return;
+    if (to->last == NULL)
+        to->first = from->first;
+    else
+        to->last->next = from->first;
+    to->last = from->last;
+    to->len += from->len;
+    *from = (struct queue){0};
+}
+
+bool nut_queue_move(struct mem *m, struct queue *to, struct queue *from, size_t n)
+{
+    must(n <= from->len);
+    while (n > 0) {
+        struct piece *p = from->first;
+        struct bytes b = {p->at, least_of(n, p->len)};
+        if (!queue_hand(m, to, p->block, b))
+            return false;
+        nut_queue_drop(m, from, b.len);
+        n -= b.len;
+    }
+    return true;
+}
+
+/* The first `n` bytes, or what there is, copied to `to`; how many. */
+static size_t queue_peek(const struct queue *q, char *to, size_t n)
+{
+    size_t got = 0;
+    for (const struct piece *p = q->first; p != NULL && got < n; p = p->next) {
+        size_t more = least_of(p->len, n - got);
+        memcpy(to + got, p->at, more);
+        got += more;
+    }
+    return got;
+}
+
+static bool queue_put_number(struct mem *m, struct queue *q, char mark, uint64_t n)
+{
+    char line[24];
+    line[0] = mark;
+    size_t len = 1 + number_write(line + 1, n);
+    line[len++] = '\r';
+    line[len++] = '\n';
+    return nut_queue_put(m, q, (struct bytes){line, len});
+}
+/* } 2 */
+
+/* ===========================================================================
+ * 3. HASH                                                                  {
+ *    gives    nut_hash, nut_hash_name, nut_tagged, md5
+ *    needs    1
+ *    never    knows servers: it makes a number, somebody else makes a choice
+ *
+ * Keys must land where twemproxy put them, so each function is twemproxy's,
+ * quirks and all.  Its `char` is signed: where a function adds or xors a plain
+ * char, bytes from 0x80 on are sign-extended.
+ * ======================================================================== */
+
+static uint32_t sign_extended(char c)             { return (uint32_t)(int32_t)(signed char)c; }
+static uint32_t octet(char c)                     { return (unsigned char)c; }
+static uint32_t rotated(uint32_t x, unsigned n)   { return x << n | x >> (32 - n); }
+
+static uint32_t little_endian(const char *at)
+{
+    return octet(at[0]) | octet(at[1]) << 8 | octet(at[2]) << 16 | octet(at[3]) << 24;
+}
+
+static uint32_t hash_one_at_a_time(struct bytes key)
+{
+    uint32_t h = 0;
+    for (size_t i = 0; i < key.len; i++) {
+        h += sign_extended(key.at[i]);
+        h += h << 10;
+        h ^= h >> 6;
+    }
+    h += h << 3;
+    h ^= h >> 11;
+    return h + (h << 15);
+}
+
+static const uint32_t md5_sine[64] = {          /* |sin(i + 1)| * 2^32, RFC 1321 */
+    0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
+    0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
+    0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8,
+    0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a,
+    0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70,
+    0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
+    0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
+    0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391
+};
+
+static void md5_block(uint32_t state[4], const char *at)
+{
+    static const uint8_t turn[4][4] = {{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
+    uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+    for (uint32_t i = 0; i < 64; i++) {
+        uint32_t f, word;
+        switch (i / 16) {
+        case 0:  f = (b & c) | (~b & d); word = i;                break;
+        case 1:  f = (d & b) | (~d & c); word = (5 * i + 1) % 16; break;
+        case 2:  f = b ^ c ^ d;          word = (3 * i + 5) % 16; break;
+        default: f = c ^ (b | ~d);       word = 7 * i % 16;       break;
+        }
+        f += a + md5_sine[i] + little_endian(at + (size_t)4 * word);
+        a = d;
+        d = c;
+        c = b;
+        b += rotated(f, turn[i / 16][i % 4]);
+    }
+    state[0] += a;
+    state[1] += b;
+    state[2] += c;
+    state[3] += d;
+}
+
+/* The MD5 digest of `b` (RFC 1321), as four little-endian words. */
+static void md5(struct bytes b, uint32_t state[4])
+{
+    char last[128] = {0};
+    size_t whole = b.len & ~(size_t)63, rest = b.len - whole;
+    size_t len = rest < 56 ? 64 : 128;
+    uint64_t bits = (uint64_t)b.len * 8;
+
+    state[0] = 0x67452301;
+    state[1] = 0xefcdab89;
+    state[2] = 0x98badcfe;
+    state[3] = 0x10325476;
+    for (size_t i = 0; i < whole; i += 64)
+        md5_block(state, b.at + i);
+    if (rest > 0)
+        memcpy(last, b.at + whole, rest);
+    last[rest] = (char)0x80;
+    for (size_t i = 0; i < 8; i++)
+        last[len - 8 + i] = (char)(bits >> (8 * i) & 0xff);
+    for (size_t i = 0; i < len; i += 64)
+        md5_block(state, last + i);
+}
+
+static uint32_t hash_md5(struct bytes key)
+{
+    uint32_t state[4];
+    md5(key, state);
+    return state[0];
+}
+
+/* A table of 256 remainders is the xor of two of 16: they are linear. */
+static uint32_t hash_crc16(struct bytes key)
+{
+    static const uint16_t low[16] = {
+        0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50a5, 0x60c6, 0x70e7,
+        0x8108, 0x9129, 0xa14a, 0xb16b, 0xc18c, 0xd1ad, 0xe1ce, 0xf1ef};
+    static const uint16_t high[16] = {
+        0x0000, 0x1231, 0x2462, 0x3653, 0x48c4, 0x5af5, 0x6ca6, 0x7e97,
+        0x9188, 0x83b9, 0xb5ea, 0xa7db, 0xd94c, 0xcb7d, 0xfd2e, 0xef1f};
+    uint32_t crc = 0;                       /* never cut to 16 bits, as in twemproxy */
+    for (size_t i = 0; i < key.len; i++) {
+        uint32_t at = (crc >> 8 ^ octet(key.at[i])) & 0xff;
+        crc = crc << 8 ^ high[at >> 4] ^ low[at & 15];
+    }
+    return crc;
+}
+
+static uint32_t hash_crc32a(struct bytes key)
+{
+    static const uint32_t low[16] = {
+        0x00000000, 0x77073096, 0xee0e612c, 0x990951ba, 0x076dc419, 0x706af48f, 0xe963a535, 0x9e6495a3,
+        0x0edb8832, 0x79dcb8a4, 0xe0d5e91e, 0x97d2d988, 0x09b64c2b, 0x7eb17cbd, 0xe7b82d07, 0x90bf1d91};
+    static const uint32_t high[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < key.len; i++) {
+        uint32_t at = (crc ^ octet(key.at[i])) & 0xff;
+        crc = crc >> 8 ^ high[at >> 4] ^ low[at & 15];
+    }
+    return ~crc;
+}
+
+/* libmemcached's flavour: 15 bits of it. */
+static uint32_t hash_crc32(struct bytes key) { return hash_crc32a(key) >> 16 & 0x7fff; }
+
+/* The low half of the 64-bit functions: the high half never reaches it. */
+static uint32_t hash_fnv1_64(struct bytes key)
+{
+    uint32_t h = 0x84222325;
+    for (size_t i = 0; i < key.len; i++)
+        h = h * 0x1b3 ^ sign_extended(key.at[i]);
+    return h;
+}
+
+static uint32_t hash_fnv1a_64(struct bytes key)
+{
+    uint32_t h = 0x84222325;
+    for (size_t i = 0; i < key.len; i++)
+        h = (h ^ sign_extended(key.at[i])) * 0x1b3;
+    return h;
+}
+
+static uint32_t hash_fnv1_32(struct bytes key)
+{
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < key.len; i++)
+        h = h * 16777619u ^ sign_extended(key.at[i]);
+    return h;
+}
+
+static uint32_t hash_fnv1a_32(struct bytes key)
+{
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < key.len; i++)
+        h = (h ^ sign_extended(key.at[i])) * 16777619u;
+    return h;
+}
+
+/* SuperFastHash, but begun at 0 instead of the length. */
+static uint32_t hash_hsieh(struct bytes key)
+{
+    uint32_t h = 0;
+    const char *at = key.at;
+    size_t left = key.len;
+    for (; left >= 4; left -= 4, at += 4) {
+        h += octet(at[0]) | octet(at[1]) << 8;
+        h = h << 16 ^ ((octet(at[2]) | octet(at[3]) << 8) << 11 ^ h);
+        h += h >> 11;
+    }
+    if (left == 3) {
+        h += octet(at[0]) | octet(at[1]) << 8;
+        h ^= h << 16;
+        h ^= sign_extended(at[2]) << 18;
+        h += h >> 11;
+    } else if (left == 2) {
+        h += octet(at[0]) | octet(at[1]) << 8;
+        h ^= h << 11;
+        h += h >> 17;
+    } else if (left == 1) {
+        h += octet(at[0]);
+        h ^= h << 10;
+        h += h >> 1;
+    }
+    h ^= h << 3;
+    h += h >> 5;
+    h ^= h << 4;
+    h += h >> 17;
+    h ^= h << 25;
+    return h + (h >> 6);
+}
+
+/* MurmurHash2, with a seed made of the length. */
+static uint32_t hash_murmur(struct bytes key)
+{
+    const uint32_t m = 0x5bd1e995;
+    const char *at = key.at;
+    size_t left = key.len;
+    uint32_t h = 0xdeadbeefu * (uint32_t)key.len ^ (uint32_t)key.len;
+    for (; left >= 4; left -= 4, at += 4) {
+        uint32_t k = little_endian(at) * m;
+        k = (k ^ k >> 24) * m;
+        h = h * m ^ k;
+    }
+    if (left >= 3)
+        h ^= octet(at[2]) << 16;
+    if (left >= 2)
+        h ^= octet(at[1]) << 8;
+    if (left >= 1)
+        h = (h ^ octet(at[0])) * m;
+    h = (h ^ h >> 13) * m;
+    return h ^ h >> 15;
+}
+
+/* Bob Jenkins' lookup3, "little", with the initial value 13. */
+static uint32_t hash_jenkins(struct bytes key)
+{
+    const char *at = key.at;
+    size_t left = key.len;
+    uint32_t a = 0xdeadbeef + (uint32_t)key.len + 13, b = a, c = a;
+    for (; left > 12; left -= 12, at += 12) {
+        a += little_endian(at);
+        b += little_endian(at + 4);
+        c += little_endian(at + 8);
+        a = (a - c) ^ rotated(c, 4);  c += b;
+        b = (b - a) ^ rotated(a, 6);  a += c;
+        c = (c - b) ^ rotated(b, 8);  b += a;
+        a = (a - c) ^ rotated(c, 16); c += b;
+        b = (b - a) ^ rotated(a, 19); a += c;
+        c = (c - b) ^ rotated(b, 4);  b += a;
+    }
+    if (left == 0)
+        return c;
+
+    char last[12] = {0};
+    memcpy(last, at, left);
+    a += little_endian(last);
+    b += little_endian(last + 4);
+    c += little_endian(last + 8);
+    c = (c ^ b) - rotated(b, 14);
+    a = (a ^ c) - rotated(c, 11);
+    b = (b ^ a) - rotated(a, 25);
+    c = (c ^ b) - rotated(b, 16);
+    a = (a ^ c) - rotated(c, 4);
+    b = (b ^ a) - rotated(a, 14);
+    return (c ^ b) - rotated(b, 24);
+}
+
+static const struct { const char *name; uint32_t (*hash)(struct bytes key); } hash_table[NUT_HASHES] = {
+    /* name            function           */
+    { "one_at_a_time", hash_one_at_a_time },
+    { "md5",           hash_md5           },
+    { "crc16",         hash_crc16         },
+    { "crc32",         hash_crc32         },
+    { "crc32a",        hash_crc32a        },
+    { "fnv1_64",       hash_fnv1_64       },
+    { "fnv1a_64",      hash_fnv1a_64      },
+    { "fnv1_32",       hash_fnv1_32       },
+    { "fnv1a_32",      hash_fnv1a_32      },
+    { "hsieh",         hash_hsieh         },
+    { "murmur",        hash_murmur        },
+    { "jenkins",       hash_jenkins       },
+};
+
+const char *nut_hash_name(int which) { return hash_table[which].name; }
+
+/* The hash of an empty key is 0, whatever the function. */
+uint32_t nut_hash(int which, struct bytes key)
+{
+    return key.len == 0 ? 0 : hash_table[which].hash(key);
+}
+
+/* The first opening character counts, and the first closing one behind it; if
+ * nothing stands between them the whole key is hashed. */
+struct bytes nut_tagged(struct bytes key, const char *tag)
+{
+    const char *open = key.len == 0 ? NULL : memchr(key.at, tag[0], key.len);
+    if (open == NULL)
+        return key;
+    size_t from = (size_t)(open - key.at) + 1;
+    const char *shut = key.len == from ? NULL : memchr(open + 1, tag[1], key.len - from);
+    if (shut == NULL || shut == open + 1)
+        return key;
+    return (struct bytes){open + 1, (size_t)(shut - open) - 1};
+}
+/* } 3 */
+
+/* ===========================================================================
+ * 4. RING                                                                  {
+ *    gives    nut_ring_build, nut_ring_pick
+ *    needs    1, 2, 3
+ *    never    knows addresses or why a server is out: it gets names, weights
+ *             and who is out
+ * ======================================================================== */
+
+/* How many points of 4 a member gets.  Each product is rounded to a float, as
+ * twemproxy's is: with doubles 25 equal servers would get another ring. */
+static uint32_t ketama_points(uint32_t weight, uint64_t total, uint32_t live)
+{
+    float share = (float)weight / (float)total;
+    float points = share * 160.0f;
+    points = points / 4.0f;
+    points = points * (float)live;
+    points = (float)((double)points + 1e-10);
+    return (uint32_t)points;                /* 0 <= points <= 40 * live */
+}
+
+/* The four points of the digest of "name-i". */
+static void ketama_digest(struct bytes name, uint32_t i, uint32_t point[4])
+{
+    char text[272];                         /* twemproxy cuts it there */
+    size_t len = least_of(name.len, sizeof text);
+    char number[21] = "-";
+    size_t digits = 1 + number_write(number + 1, i);
+    memcpy(text, name.at, len);
+    digits = least_of(digits, sizeof text - len);
+    memcpy(text + len, number, digits);
+    md5((struct bytes){text, len + digits}, point);
+}
+
+static int point_order(const void *a, const void *b)
+{
+    const struct point *p = a, *q = b;
+    if (p->at != q->at)
+        return p->at < q->at ? -1 : 1;
+    return p->server < q->server ? -1 : p->server > q->server;
+}
+
+static void ketama_place(struct ring *r, const struct member *member, uint32_t n,
+                         uint64_t total, uint32_t live)
+{
+    for (uint32_t s = 0; s < n; s++) {
+        uint32_t points = member[s].out ? 0 : ketama_points(member[s].weight, total, live);
+        for (uint32_t i = 0; i < points; i++) {
+            uint32_t digest[4];
+            ketama_digest(member[s].name, i, digest);
+            for (uint32_t d = 0; d < 4; d++)
+                r->point[r->points++] = (struct point){digest[d], s};
+        }
+    }
+    /* Equal points keep the order of the servers. */
+    qsort(r->point, r->points, sizeof *r->point, point_order);
+}
+
+/* modula's slots, run together: a server's point is where its slots end. */
+static void modula_place(struct ring *r, const struct member *member, uint32_t n)
+{
+    uint64_t end = 0;
+    for (uint32_t s = 0; s < n; s++) {
+        if (member[s].out)
+            continue;
+        end += r->spread == RANDOM ? 1 : member[s].weight;  /* random ignores weights */
+        r->point[r->points++] = (struct point){end, s};
+    }
+}
+
+void nut_ring_free(struct mem *m, struct ring *ring)
+{
+    mem_give(m, ring->point, ring->size);
+    *ring = (struct ring){0};
+}
+
+bool nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
+                    const struct member *member, uint32_t n)
+{
+    uint64_t total = 0;
+    uint32_t live = 0;
+    struct ring new = {.spread = spread};
+    for (uint32_t s = 0; s < n; s++) {
+        if (member[s].out)
+            continue;
+        total += member[s].weight;
+        live++;
+    }
+    /* Rounding up in the last place can give each a point of 4 too many. */
+    new.size = (spread == KETAMA ? (size_t)live * 160 + 4 * (size_t)n : live) * sizeof *new.point;
+    if (live > 0) {
+        new.point = mem_take(m, new.size);
+        if (new.point == NULL)
+            return false;
+        if (spread == KETAMA)
+            ketama_place(&new, member, n, total, live);
+        else
+            modula_place(&new, member, n);
+    }
+    nut_ring_free(m, ring);
+    *ring = new;
+    return true;
+}
+
+/* The first point at or behind `at`; the number of points when there is none. */
+static uint32_t ring_search(const struct ring *ring, uint64_t at)
+{
+    uint32_t low = 0, high = ring->points;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (ring->point[middle].at < at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+uint32_t nut_ring_pick(const struct ring *ring, uint32_t hash, uint32_t lot)
+{
+    if (ring->points == 0)
+        return NUT_NOBODY;
+    if (ring->spread == KETAMA) {
+        uint32_t i = ring_search(ring, hash);
+        return ring->point[i == ring->points ? 0 : i].server;
+    }
+    uint64_t slots = ring->point[ring->points - 1].at;
+    uint64_t slot = (ring->spread == RANDOM ? lot : hash) % slots;
+    return ring->point[ring_search(ring, slot + 1)].server;
+}
+/* } 4 */
+
+/* ===========================================================================
+ * 5. WIRE                                                                  {
+ *    gives    nut_resp_request, nut_mc_request, nut_command_find,
+ *             nut_command_keys, nut_reply_scan, nut_merge
+ *    needs    1, 2, 3
+ *    never    sees a socket, a clock, a server or a log; never keeps a pointer
+ *             into the bytes it was shown
+ *
+ * A connection to a server is shared, so a request is forwarded only if the
+ * server will read exactly one request in it: what a server might read in
+ * another way is refused here with the error the server would give.
+ * ======================================================================== */
+
+static const struct command commands[] = {
+#define ROW(name, arity, first, last, step, keys, way, merge, access) \
+    {name, arity, first, last, step, keys, way, merge, access},
+    NUT_COMMANDS(ROW)
+#undef ROW
+};
+
+static uint32_t lexicon_slot(struct bytes name)
+{
+    uint32_t h = (uint32_t)name.len;
+    for (size_t i = 0; i < name.len; i++)
+        h = (h ^ (octet(name.at[i]) | 0x20)) * 0x01000193u;
+    return (h ^ h >> 15) % countof(((struct lexicon *)0)->slot);
+}
+
+void nut_lexicon_build(struct lexicon *l)
+{
+    *l = (struct lexicon){0};
+    for (size_t i = 0; i < countof(commands); i++) {
+        uint32_t at = lexicon_slot(bytes_of(commands[i].name));
+        while (l->slot[at] != 0)
+            at = (at + 1) % countof(l->slot);
+        l->slot[at] = (uint16_t)(i + 1);        /* a few hundred rows */
+    }
+}
+
+const struct command *nut_command_find(const struct lexicon *l, struct bytes name)
+{
+    if (name.len > 32)                          /* longer than any of ours */
+        return NULL;
+    for (uint32_t at = lexicon_slot(name); l->slot[at] != 0; at = (at + 1) % countof(l->slot)) {
+        const struct command *c = &commands[l->slot[at] - 1];
+        if (same_word(name, bytes_of(c->name)))
+            return c;
+    }
+    return NULL;
+}
+
+/* ---- requests: what both protocols share */
+
+void nut_frame_reset(struct mem *m, struct frame *f)
+{
+    if (f->own != NULL)
+        block_drop(m, f->own);
+    *f = (struct frame){.argv = f->argv, .cap = f->cap};
+}
+
+void nut_frame_free(struct mem *m, struct frame *f)
+{
+    nut_frame_reset(m, f);
+    mem_give(m, f->argv, f->cap * sizeof *f->argv);
+    *f = (struct frame){0};
+}
+
+static enum scan frame_bad(struct frame *f, const char *why)
+{
+    f->why = why;
+    return SCAN_BAD;
+}
+
+static bool frame_word(struct mem *m, struct frame *f, size_t off, size_t len)
+{
+    if (f->argc == f->cap) {
+        uint32_t cap = f->cap == 0 ? 64 : f->cap * 2;   /* argc <= NUT_WORDS_MAX: no wrap */
+        struct span *argv = mem_resize(m, f->argv, f->cap * sizeof *argv, f->argc * sizeof *argv,
+                                       cap * sizeof *argv);
+        if (argv == NULL)
+            return false;
+        f->argv = argv;
+        f->cap = cap;
+    }
+    f->argv[f->argc++] = (struct span){(uint32_t)off, (uint32_t)len};   /* <= NUT_REQUEST_MAX */
+    return true;
+}
+
+static struct bytes frame_arg(const struct frame *f, uint32_t i)
+{
+    must(i < f->argc);
+    return (struct bytes){f->text.at + f->argv[i].off, f->argv[i].len};
+}
+
+/* ---- RESP requests */
+
+/* Read the number of a line like "*3\r\n" at *pos, whose mark was seen.  *pos
+ * moves only when the whole line is there.  "-1" and less are told as -1. */
+static enum scan resp_count(struct bytes in, size_t *pos, uint64_t most, int64_t *out)
+{
+    size_t first = *pos + 1, i = first;
+    uint64_t n = 0;
+    while (i < in.len && is_digit(in.at[i]) && i - first < 12)
+        n = n * 10 + (uint64_t)(in.at[i++] - '0');      /* 12 digits: cannot wrap */
+    bool negative = i == first && i < in.len && in.at[i] == '-';
+    if (negative)
+        for (i++; i < in.len && is_digit(in.at[i]) && i - first < 20; i++)
+            ;
+    if (i == in.len)
+        return n > most ? SCAN_BAD : SCAN_MORE;
+    size_t digits = i - first - (negative ? 1 : 0);
+    char lead = in.at[first + (negative ? 1 : 0)];
+    if (in.at[i] != '\r' || digits == 0 || (lead == '0' && (digits > 1 || negative)) || n > most)
+        return SCAN_BAD;
+    if (i + 1 == in.len)
+        return SCAN_MORE;
+    if (in.at[i + 1] != '\n')
+        return SCAN_BAD;
+    *pos = i + 2;
+    *out = negative ? -1 : (int64_t)n;                  /* <= most */
+    return SCAN_DONE;
+}
+
+static int hex_digit(char c)
+{
+    if (is_digit(c))
+        return c - '0';
+    c = lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The character that "\c" stands for inside double quotes. */
+static char inline_escaped(char c)
+{
+    switch (c) {
+    case 'n': return '\n';
+    case 'r': return '\r';
+    case 't': return '\t';
+    case 'b': return '\b';
+    case 'a': return '\a';
+    default:  return c;
+    }
+}
+
+static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/* Decode what stands in quotes from *at on, behind the opening one.  False when
+ * they do not close, or close in the middle of a word. */
+static bool inline_quoted(struct bytes line, size_t *at, char quote, char *to, size_t *len)
+{
+    size_t i = *at;
+    for (; i < line.len && line.at[i] != quote; i++) {
+        char c = line.at[i];
+        size_t left = line.len - i;
+        if (quote == '"' && c == '\\' && left > 3 && line.at[i + 1] == 'x' &&
+            hex_digit(line.at[i + 2]) >= 0 && hex_digit(line.at[i + 3]) >= 0) {
+            c = (char)(hex_digit(line.at[i + 2]) * 16 + hex_digit(line.at[i + 3]));
+            i += 3;
+        } else if (quote == '"' && c == '\\' && left > 1) {
+            c = inline_escaped(line.at[++i]);
+        } else if (quote == '\'' && c == '\\' && left > 1 && line.at[i + 1] == '\'') {
+            c = line.at[++i];
+        }
+        to[(*len)++] = c;
+    }
+    *at = i + 1;
+    return i < line.len && (i + 1 == line.len || is_space(line.at[i + 1]));
+}
+
+/* Decode the word at *at into `to`, which has room for as much as the line. */
+static bool inline_word(struct bytes line, size_t *at, char *to, size_t *len)
+{
+    *len = 0;
+    while (*at < line.len && !is_space(line.at[*at])) {
+        char c = line.at[(*at)++];
+        if (c == '"' || c == '\'')
+            return inline_quoted(line, at, c, to, len);
+        to[(*len)++] = c;
+    }
+    return true;
+}
+
+#define INLINE_HEAD 24u                 /* room for "*n\r\n" in front of the words */
+#define INLINE_MARK 12u                 /* and for "$n\r\n" in front of each */
+
+/* Write an inline command as an array, for that is what servers are sent. */
+static enum scan inline_decode(struct mem *m, struct frame *f, struct bytes line)
+{
+    f->own = block_take(m, INLINE_HEAD + line.len + (INLINE_MARK + 2) * (line.len / 2 + 1));
+    if (f->own == NULL)
+        return frame_bad(f, "-ERR proxy is out of memory\r\n");
+    char *to = f->own->bytes;
+    size_t end = INLINE_HEAD, at = 0, len;
+    for (;;) {
+        while (at < line.len && is_space(line.at[at]))
+            at++;
+        if (at == line.len)
+            break;
+        if (!inline_word(line, &at, to + end + INLINE_MARK, &len))
+            return frame_bad(f, "-ERR Protocol error: unbalanced quotes in request\r\n");
+        char *word = to + end + INLINE_MARK;
+        to[end++] = '$';
+        end += number_write(to + end, len);
+        to[end++] = '\r';
+        to[end++] = '\n';
+        memmove(to + end, word, len);
+        if (!frame_word(m, f, end, len))
+            return frame_bad(f, "-ERR proxy is out of memory\r\n");
+        end += len;
+        to[end++] = '\r';
+        to[end++] = '\n';
+    }
+    char head[INLINE_HEAD] = "*";
+    size_t size = 1 + number_write(head + 1, f->argc);
+    head[size++] = '\r';
+    head[size++] = '\n';
+    size_t begin = INLINE_HEAD - size;
+    memcpy(to + begin, head, size);
+    for (uint32_t i = 0; i < f->argc; i++)
+        f->argv[i].off -= (uint32_t)begin;
+    f->own->fill = (uint32_t)end;
+    f->text = (struct bytes){to + begin, end - begin};
+    return SCAN_DONE;
+}
+
+static enum scan inline_request(struct mem *m, struct frame *f, struct bytes in)
+{
+    const char *end = memchr(in.at + f->pos, '\n', in.len - f->pos);
+    size_t len = end == NULL ? in.len : (size_t)(end - in.at);
+    if (len > NUT_INLINE_MAX)
+        return frame_bad(f, "-ERR Protocol error: too big inline request\r\n");
+    f->pos = end == NULL ? in.len : len + 1;
+    if (end == NULL)
+        return SCAN_MORE;
+    struct bytes line = {in.at, len > 0 && in.at[len - 1] == '\r' ? len - 1 : len};
+    if (line.len > 0 && memchr(line.at, '\0', line.len) != NULL)
+        return frame_bad(f, "-ERR Protocol error: NUL in inline request\r\n");
+
+    enum scan got = inline_decode(m, f, line);
+    /* A browser tricked into posting commands to us: Redis hangs up as well. */
+    if (got == SCAN_DONE && f->argc > 0 &&
+        (same_word(frame_arg(f, 0), lit("post")) || same_word(frame_arg(f, 0), lit("host:"))))
+        return frame_bad(f, "-ERR Protocol error: HTTP is not spoken here\r\n");
+    return got;
+}
+
+enum scan nut_resp_request(struct mem *m, struct frame *f, struct bytes in)
+{
+    int64_t n;
+    enum scan got;
+
+    if (in.len == 0)
+        return SCAN_MORE;
+    if (f->want == 0) {
+        if (in.at[0] != '*')
+            return inline_request(m, f, in);
+        got = resp_count(in, &f->pos, NUT_WORDS_MAX, &n);
+        if (got == SCAN_BAD)
+            return frame_bad(f, "-ERR Protocol error: invalid multibulk length\r\n");
+        if (got == SCAN_MORE || n <= 0)
+            return got;                         /* no words: nothing is asked */
+        f->want = (uint32_t)n;
+    }
+    while (f->argc < f->want) {
+        size_t at = f->pos;
+        if (at == in.len)
+            return SCAN_MORE;
+        if (in.at[at] != '$')
+            return frame_bad(f, "-ERR Protocol error: expected '$'\r\n");
+        got = resp_count(in, &at, NUT_BULK_MAX, &n);
+        if (got == SCAN_BAD || (got == SCAN_DONE && n < 0))
+            return frame_bad(f, "-ERR Protocol error: invalid bulk length\r\n");
+        if (got == SCAN_MORE)
+            return got;
+        size_t len = (size_t)n;
+        if (at + len + 2 > NUT_REQUEST_MAX)
+            return frame_bad(f, "-ERR Protocol error: request is too large\r\n");
+        if (in.len - at < len + 2) {
+            f->total = at + len + 2;
+            return SCAN_MORE;
+        }
+        if (in.at[at + len] != '\r' || in.at[at + len + 1] != '\n')
+            return frame_bad(f, "-ERR Protocol error: a word is longer than its length\r\n");
+        if (!frame_word(m, f, at, len))
+            return frame_bad(f, "-ERR proxy is out of memory\r\n");
+        f->pos = at + len + 2;
+    }
+    f->text = (struct bytes){in.at, f->pos};
+    return SCAN_DONE;
+}
+
+/* ---- keys of RESP requests */
+
+static const char *keys_counted(const struct frame *f, uint32_t at, struct keyset *keys)
+{
+    uint64_t n;
+    if (at >= f->argc || !number_read(frame_arg(f, at), NUT_WORDS_MAX, &n))
+        return "-ERR numkeys is not a number of keys\r\n";
+    if (n > f->argc - at - 1)
+        return "-ERR Number of keys can't be greater than number of args\r\n";
+    *keys = (struct keyset){.first = at + 1, .step = 1, .n = (uint32_t)n};
+    return NULL;
+}
+
+/* Behind STREAMS stand the keys, and as many ids behind them. */
+static const char *keys_streams(const struct frame *f, struct keyset *keys)
+{
+    for (uint32_t i = 1; i < f->argc; i++) {
+        struct bytes word = frame_arg(f, i);
+        if (same_word(word, lit("block")))
+            return "-ERR BLOCK is not served by this proxy: "
+                   "it would stop a connection that others share\r\n";
+        if (same_word(word, lit("count")))
+            i++;
+        else if (same_word(word, lit("group")))
+            i += 2;
+        else if (same_word(word, lit("streams"))) {
+            uint32_t left = f->argc - i - 1;
+            if (left == 0 || left % 2 != 0)
+                return "-ERR Unbalanced list of streams: "
+                       "for each stream key an ID or '$' must be specified.\r\n";
+            *keys = (struct keyset){.first = i + 1, .step = 1, .n = left / 2};
+            return NULL;
+        }
+    }
+    return "-ERR syntax error\r\n";
+}
+
+/* The key behind one of two words from word `from` on, last one first; the
+ * words in `skip` are followed by others that are no option. */
+static uint32_t key_behind(const struct frame *f, uint32_t from, struct bytes one, struct bytes other)
+{
+    uint32_t also = 0;
+    for (uint32_t i = from; i < f->argc; i++) {
+        struct bytes word = frame_arg(f, i);
+        if (same_word(word, lit("limit")))
+            i += 2;
+        else if (same_word(word, lit("get")) || same_word(word, lit("by")))
+            i++;
+        else if (i + 1 < f->argc && (same_word(word, one) || same_word(word, other)))
+            also = ++i;
+    }
+    return also;
+}
+
+/* Keys at fixed places: a last one below 0 counts from the end. */
+static const char *keys_span(const struct command *c, const struct frame *f, struct keyset *keys)
+{
+    uint32_t first = (uint32_t)c->first, step = (uint32_t)c->step;
+    uint32_t last = c->last < 0 ? f->argc - (uint32_t)-c->last : (uint32_t)c->last;
+    *keys = (struct keyset){.first = first, .step = step, .n = (last - first) / step + 1};
+    return NULL;
+}
+
+const char *nut_command_keys(const struct command *c, const struct frame *f, struct keyset *keys)
+{
+    const char *refusal = NULL;
+    *keys = (struct keyset){.step = 1};
+    switch (c->keys) {
+    case NONE:    break;
+    case SPAN:    return keys_span(c, f, keys);
+    case COUNT1:  return keys_counted(f, 1, keys);
+    case COUNT2:  return keys_counted(f, 2, keys);
+    case STORE2:
+        refusal = keys_counted(f, 2, keys);
+        keys->also = 1;
+        break;
+    case STREAMS: return keys_streams(f, keys);
+    case SORT:
+        *keys = (struct keyset){.first = 1, .step = 1, .n = 1};
+        keys->also = key_behind(f, 2, lit("store"), lit("store"));
+        break;
+    case RADIUS:
+        *keys = (struct keyset){.first = 1, .step = 1, .n = 1};
+        keys->also = key_behind(f, 5, lit("store"), lit("storedist"));
+        break;
+    case SUBKEY:
+        if (f->argc > 2)                        /* else it is HELP */
+            *keys = (struct keyset){.first = 2, .step = 1, .n = 1};
+        break;
+    case USAGE:
+        if (f->argc < 3 || !same_word(frame_arg(f, 1), lit("usage")))
+            return "-ERR command 'memory' is served by this proxy for USAGE only\r\n";
+        *keys = (struct keyset){.first = 2, .step = 1, .n = 1};
+        break;
+    }
+    return refusal;
+}
+
+/* Whether the words are as many as the command takes. */
+static bool command_fits(const struct command *c, uint32_t argc)
+{
+    int64_t n = argc;
+    if (c->arity >= 0 ? n != c->arity : n < -(int64_t)c->arity)
+        return false;
+    return c->keys != SPAN || c->last != -1 || (n - c->first) % c->step == 0;
+}
+
+/* ---- memcached requests */
+
+static const struct verb verbs[] = {
+#define ROW(name, shape, least, most, way) {name, shape, least, most, way},
+    NUT_VERBS(ROW)
+#undef ROW
+};
+
+/* Verbs are told apart by case, as memcached does. */
+static const struct verb *verb_find(struct bytes name)
+{
+    for (size_t i = 0; i < countof(verbs); i++)
+        if (bytes_same(name, bytes_of(verbs[i].name)))
+            return &verbs[i];
+    return NULL;
+}
+
+/* Whether a line that begins so may be longer than NUT_LINE_MAX. */
+static bool mc_may_be_long(struct bytes line)
+{
+    while (line.len > 0 && line.at[0] == ' ')
+        line = bytes_from(line, 1);
+    return starts_with(line, lit("get ")) || starts_with(line, lit("gets ")) ||
+           starts_with(line, lit("gat ")) || starts_with(line, lit("gats "));
+}
+
+/* 1..250 bytes without white space or control bytes: memcached itself takes
+ * some of these, and what it then reads is not always one key. */
+static bool mc_key_fits(struct bytes key)
+{
+    for (size_t i = 0; i < key.len; i++)
+        if (octet(key.at[i]) <= ' ' || octet(key.at[i]) == 0x7f)
+            return false;
+    return key.len > 0 && key.len <= NUT_KEY_MAX;
+}
+
+/* Numbers as memcached reads them: a plus sign and leading zeros are taken.
+ * What is forwarded is written anew. */
+static bool mc_number(struct bytes text, uint64_t most, uint64_t *out)
+{
+    if (text.len > 1 && text.at[0] == '+')
+        text = bytes_from(text, 1);
+    while (text.len > 1 && text.at[0] == '0')
+        text = bytes_from(text, 1);
+    return number_read(text, most, out);
+}
+
+static bool mc_exptime(struct bytes text, int64_t *out)
+{
+    uint64_t n;
+    bool negative = text.len > 1 && text.at[0] == '-';
+    if (negative)
+        text = bytes_from(text, 1);
+    if ((negative && !is_digit(text.at[0])) || !mc_number(text, INT32_MAX, &n))
+        return false;
+    *out = negative ? -(int64_t)n : (int64_t)n;
+    return true;
+}
+
+/* Cut a line into words: spaces part them, and nothing else does. */
+static bool mc_words(struct mem *m, struct frame *f, struct bytes in, size_t len)
+{
+    for (size_t at = 0; at < len; ) {
+        const char *end = memchr(in.at + at, ' ', len - at);
+        size_t size = end == NULL ? len - at : (size_t)(end - in.at) - at;
+        if (size > 0 && !frame_word(m, f, at, size))
+            return false;
+        at += size + 1;
+    }
+    return true;
+}
+
+#define BAD_FORMAT "CLIENT_ERROR bad command line format\r\n"
+
+/* The numbers of a line, by its shape; what is wrong with them, or NULL. */
+static const char *mc_numbers(struct frame *f)
+{
+    uint64_t any;
+    switch (f->verb->shape) {
+    case CAS:
+        if (!mc_number(frame_arg(f, 5), UINT64_MAX, &f->amount))
+            return BAD_FORMAT;
+        /* fall through */
+    case BLOCK:
+        return mc_number(frame_arg(f, 2), UINT32_MAX, &f->flags) &&
+               mc_exptime(frame_arg(f, 3), &f->exptime) && f->block ? NULL : BAD_FORMAT;
+    case DELTA:
+        return mc_number(frame_arg(f, 2), UINT64_MAX, &f->amount)
+               ? NULL : "CLIENT_ERROR invalid numeric delta argument\r\n";
+    case EXPTIME:
+        return mc_exptime(frame_arg(f, 2), &f->exptime)
+               ? NULL : "CLIENT_ERROR invalid exptime argument\r\n";
+    case TOUCHES:
+        return mc_exptime(frame_arg(f, 1), &f->exptime)
+               ? NULL : "CLIENT_ERROR invalid exptime argument\r\n";
+    case DELETE:
+        return f->argc == 2 || (f->argc == 3 && f->noreply) ||
+               ((f->argc == 3 || f->noreply) && bytes_same(frame_arg(f, 2), lit("0")))
+               ? NULL : "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
+    case NUMERAL:
+        return f->noreply || mc_number(frame_arg(f, 1), UINT32_MAX, &any) ? NULL : BAD_FORMAT;
+    case KEYS: case FREE: case META:
+        break;
+    }
+    return NULL;
+}
+
+/* Where the first key stands in a line of that shape; 0: it has none. */
+static uint32_t verb_first_key(const struct verb *v)
+{
+    switch (v->shape) {
+    case FREE: case NUMERAL: case META: return 0;
+    case TOUCHES:                       return 2;
+    case KEYS: case BLOCK: case CAS: case DELETE: case DELTA: case EXPTIME: break;
+    }
+    return 1;
+}
+
+static bool verb_is_get(const struct verb *v) { return v->shape == KEYS || v->shape == TOUCHES; }
+
+/* Why a line is refused, or NULL. */
+static const char *mc_refusal(struct frame *f)
+{
+    const struct verb *v = f->verb;
+    if (v == NULL)
+        return "ERROR\r\n";
+    if (f->argc < v->least || (v->most > 0 && f->argc > v->most)) {
+        f->noreply = false;                     /* memcached tells this to everybody */
+        return "ERROR\r\n";
+    }
+    if (v->shape == META)
+        return "CLIENT_ERROR meta commands are not served by this proxy\r\n";
+    if (v->way == WHOLE)
+        return "CLIENT_ERROR flush_all is not served by this proxy: it concerns all servers\r\n";
+    const char *wrong = mc_numbers(f);
+    if (wrong != NULL && (v->shape == TOUCHES || v->shape == DELETE))
+        return wrong;                           /* memcached looks at these before the keys */
+    uint32_t first = verb_first_key(v), last = verb_is_get(v) ? f->argc - 1 : first;
+    for (uint32_t i = first; i > 0 && i <= last; i++)
+        if (!mc_key_fits(frame_arg(f, i)))
+            return BAD_FORMAT;
+    return wrong;
+}
+
+/* Take in the line of a request, without its end.  Where the length of a data
+ * block can be read, the block is skipped even if the line is refused: it is
+ * data, and must not be taken for commands. */
+static enum scan mc_line(struct mem *m, struct frame *f, struct bytes in, size_t len)
+{
+    uint64_t bytes;
+    if (!mc_words(m, f, in, len))
+        return frame_bad(f, "SERVER_ERROR proxy is out of memory\r\n");
+    f->text = in;                               /* for frame_arg, while we are here */
+    f->verb = f->argc == 0 ? NULL : verb_find(frame_arg(f, 0));
+    const struct verb *v = f->verb;
+    uint32_t at = v == NULL ? 0 : v->shape == META ? 2
+                : v->shape == BLOCK || v->shape == CAS ? 4 : 0;
+    if (at > 0 && f->argc > at && mc_number(frame_arg(f, at), UINT64_MAX, &bytes)) {
+        if (bytes > NUT_BULK_MAX || bytes > NUT_ITEM_MAX)
+            return frame_bad(f, "SERVER_ERROR object too large for cache\r\n");
+        f->block = true;
+        f->data.len = (uint32_t)bytes;          /* <= NUT_BULK_MAX */
+    }
+    f->noreply = v != NULL && !verb_is_get(v) && f->argc > (v->shape == DELETE ? 2u : 1u) &&
+                 bytes_same(frame_arg(f, f->argc - 1), lit("noreply"));
+    f->refusal = mc_refusal(f);
+    f->line = true;
+    return SCAN_DONE;
+}
+
+enum scan nut_mc_request(struct mem *m, struct frame *f, struct bytes in)
+{
+    if (in.len == 0)
+        return SCAN_MORE;
+    if (octet(in.at[0]) == 0x80)
+        return frame_bad(f, "CLIENT_ERROR the binary protocol is not served by this proxy\r\n");
+    if (!f->line) {
+        const char *end = memchr(in.at + f->pos, '\n', in.len - f->pos);
+        size_t len = end == NULL ? in.len : (size_t)(end - in.at);
+        if (len > (mc_may_be_long(in) ? NUT_GET_MAX : NUT_LINE_MAX))
+            return frame_bad(f, "CLIENT_ERROR line is too long\r\n");
+        f->pos = end == NULL ? in.len : len + 1;
+        if (end == NULL)
+            return SCAN_MORE;
+        if (mc_line(m, f, in, len > 0 && in.at[len - 1] == '\r' ? len - 1 : len) == SCAN_BAD)
+            return SCAN_BAD;
+    }
+    if (f->block) {
+        f->total = f->pos + f->data.len + 2;
+        if (in.len < f->total)
+            return SCAN_MORE;
+        f->data.off = (uint32_t)f->pos;         /* a line is at most NUT_GET_MAX */
+        if (memcmp(in.at + f->total - 2, "\r\n", 2) != 0 && f->refusal == NULL)
+            f->refusal = "CLIENT_ERROR bad data chunk\r\n";
+        f->pos = f->total;
+    }
+    f->text = (struct bytes){in.at, f->pos};
+    return SCAN_DONE;
+}
+
+/* Append " n" to a line under construction. */
+static size_t line_number(char *to, size_t at, int64_t n)
+{
+    to[at++] = ' ';
+    if (n < 0)
+        to[at++] = '-';
+    return at + number_write(to + at, n < 0 ? (uint64_t)-n : (uint64_t)n);
+}
+
+static size_t line_word(char *to, size_t at, struct bytes word)
+{
+    memcpy(to + at, word.at, word.len);
+    return at + word.len;
+}
+
+/* Put a memcached request with one key (or none) as a server shall read it:
+ * written anew, and without `noreply`, for a reply that may come or not would
+ * put everybody else on the connection out of step. */
+static bool mc_put_request(struct mem *m, struct queue *q, const struct frame *f, struct block *block)
+{
+    const struct verb *v = f->verb;
+    char line[NUT_KEY_MAX + 128];               /* verb, key, and at most four numbers */
+    size_t at = line_word(line, 0, frame_arg(f, 0));
+    if (v->shape == TOUCHES)
+        at = line_number(line, at, f->exptime);
+    if (verb_first_key(v) > 0) {
+        line[at++] = ' ';
+        at = line_word(line, at, frame_arg(f, verb_first_key(v)));
+    }
+    if (f->block) {
+        at = line_number(line, at, (int64_t)f->flags);
+        at = line_number(line, at, f->exptime);
+        at = line_number(line, at, f->data.len);
+    }
+    if (v->shape == EXPTIME)
+        at = line_number(line, at, f->exptime);
+    if (v->shape == DELTA || v->shape == CAS) {
+        line[at++] = ' ';
+        at += number_write(line + at, f->amount);
+    }
+    at = line_word(line, at, lit("\r\n"));
+    return nut_queue_put(m, q, (struct bytes){line, at}) &&
+           (!f->block || queue_hand(m, q, block, (struct bytes){f->text.at + f->data.off,
+                                                                (size_t)f->data.len + 2}));
+}
+
+/* ---- replies */
+
+void nut_reply_begin(struct reply *r, enum expect expect)
+{
+    r->expect = expect;
+    r->started = false;
+    r->kind = 0;
+    r->tail = 0;
+    r->held = 0;
+    r->open = 1;
+    r->need = 0;
+}
+
+/* The next line of `in` from *at on, with the mark and without its end, put
+ * together from what was held.  A line that is longer than r->line is told by
+ * its beginning: only texts are. */
+static enum scan reply_line(struct reply *r, struct bytes in, size_t *at, struct bytes *line)
+{
+    const char *end = memchr(in.at + *at, '\n', in.len - *at);
+    size_t len = end == NULL ? in.len - *at : (size_t)(end - in.at) - *at;
+    const char *from = in.at + *at;
+    *at += end == NULL ? len : len + 1;
+    if (end == NULL || r->held > 0) {
+        size_t keep = least_of(len, sizeof r->line - r->held);
+        memcpy(r->line + r->held, from, keep);
+        r->held = (uint16_t)(r->held + keep);       /* <= sizeof r->line */
+        if (end == NULL)
+            return SCAN_MORE;
+        from = r->line;
+        len = r->held;
+        r->held = 0;
+    }
+    if (len > 0 && from[len - 1] == '\r')
+        len--;
+    *line = (struct bytes){from, len};
+    return SCAN_DONE;
+}
+
+/* Take in one line of a RESP reply: a whole value, or the head of one. */
+static bool resp_reply_line(struct reply *r, struct bytes line)
+{
+    uint64_t n;
+    if (line.len == 0)
+        return false;
+    if (!r->started)
+        r->kind = line.at[0];
+    r->started = true;
+    switch (line.at[0]) {
+    case '+': case '-': case ':':
+        r->open--;
+        return true;
+    case '$': case '*':
+        break;
+    default:
+        return false;
+    }
+    if (bytes_same(bytes_from(line, 1), lit("-1"))) {
+        r->open--;
+        return true;
+    }
+    if (!number_read(bytes_from(line, 1), UINT32_MAX, &n) || r->open > UINT64_MAX / 2)
+        return false;
+    if (line.at[0] == '*') {
+        r->open += n - 1;                   /* n more, and this one is told */
+    } else {
+        r->need = n;
+        r->tail = 2;
+    }
+    return true;
+}
+
+static bool mc_is_error(struct bytes line)
+{
+    return starts_with(line, lit("ERROR")) || starts_with(line, lit("CLIENT_ERROR ")) ||
+           starts_with(line, lit("SERVER_ERROR "));
+}
+
+/* "VALUE key flags bytes [unique]": the key, and the bytes to come. */
+static bool mc_value_line(struct reply *r, struct bytes line)
+{
+    struct bytes word[5];
+    uint32_t n = 0;
+    uint64_t len;
+    for (size_t at = 0; at < line.len; ) {
+        const char *end = memchr(line.at + at, ' ', line.len - at);
+        size_t size = end == NULL ? line.len - at : (size_t)(end - line.at) - at;
+        if (n == countof(word) || size == 0)
+            return false;
+        word[n++] = (struct bytes){line.at + at, size};
+        at += size + 1;
+    }
+    if (n < 4 || !number_read(word[3], UINT32_MAX, &len))
+        return false;
+    r->key = word[1];
+    r->need = len;
+    r->tail = 2;
+    return true;
+}
+
+/* Take in one line of a memcached reply. */
+static enum scan mc_reply_line(struct reply *r, struct bytes line)
+{
+    bool error = mc_is_error(line), end = bytes_same(line, lit("END"));
+    bool value = starts_with(line, lit("VALUE "));
+    if (line.len == 0 || line.len >= sizeof r->line - 1)
+        return SCAN_BAD;
+    if (error)
+        r->kind = 'E';
+    else if (!r->started)
+        r->kind = r->expect == MC_VALUES ? 'V' : '+';
+    r->started = true;
+    if (error || (end && r->expect == MC_VALUES)) {
+        r->open = 0;
+        return SCAN_DONE;
+    }
+    if (r->expect == MC_VALUES)
+        return value && mc_value_line(r, line) ? SCAN_VALUE : SCAN_BAD;
+    if (value || end || starts_with(line, lit("STAT ")) ||
+        !(is_digit(line.at[0]) || (line.at[0] >= 'A' && line.at[0] <= 'Z')))
+        return SCAN_BAD;                    /* no answer to what was asked */
+    r->open = 0;
+    return SCAN_DONE;
+}
+
+/* The bytes of a value and the CR LF behind it. */
+static enum scan reply_value(struct reply *r, struct bytes in, size_t *at)
+{
+    size_t n = least_of(r->need, in.len - *at);
+    r->need -= n;
+    *at += n;
+    while (r->need == 0 && r->tail > 0) {
+        if (*at == in.len)
+            return SCAN_MORE;
+        if (in.at[(*at)++] != (r->tail == 2 ? '\r' : '\n'))
+            return SCAN_BAD;
+        r->tail--;
+    }
+    if (r->need > 0)
+        return SCAN_MORE;
+    if (r->expect == RESP_REPLY)
+        r->open--;                          /* memcached's go on until END */
+    return SCAN_DONE;
+}
+
+enum scan nut_reply_scan(struct reply *r, struct bytes in, size_t *used)
+{
+    enum scan got = SCAN_DONE;
+    size_t at = 0;
+    while (r->open > 0 && got == SCAN_DONE) {
+        struct bytes line;
+        if (r->tail > 0) {
+            got = reply_value(r, in, &at);
+        } else if ((got = reply_line(r, in, &at, &line)) == SCAN_DONE) {
+            if (r->expect == RESP_REPLY)
+                got = resp_reply_line(r, line) ? SCAN_DONE : SCAN_BAD;
+            else
+                got = mc_reply_line(r, line);
+        }
+    }
+    *used = at;
+    return got;
+}
+
+uint32_t nut_check(struct bytes key) { return hash_murmur(key); }
+
+/* ---- merging */
+
+static bool merge_error(struct mem *m, struct queue *out, struct bytes text)
+{
+    nut_queue_free(m, out);
+    return nut_queue_put(m, out, text);
+}
+
+/* The first line of a queue, copied to `to` without its end; false when there
+ * is none that fits.  *len counts its bytes in the queue, end included. */
+static bool queue_line(const struct queue *q, char *to, size_t room, struct bytes *line, size_t *len)
+{
+    size_t got = queue_peek(q, to, room);
+    const char *end = got == 0 ? NULL : memchr(to, '\n', got);
+    if (end == NULL)
+        return false;
+    *len = (size_t)(end - to) + 1;
+    *line = (struct bytes){to, *len - 1};
+    if (line->len > 0 && to[line->len - 1] == '\r')
+        line->len--;
+    return true;
+}
+
+/* How many bytes the first value of a RESP queue takes; 0: there is none. */
+static size_t queue_value(const struct queue *q)
+{
+    struct reply r;
+    size_t len = 0, used;
+    nut_reply_begin(&r, RESP_REPLY);
+    for (const struct piece *p = q->first; p != NULL; p = p->next) {
+        enum scan got = nut_reply_scan(&r, (struct bytes){p->at, p->len}, &used);
+        len += used;
+        if (got != SCAN_MORE)
+            return got == SCAN_DONE ? len : 0;
+    }
+    return 0;
+}
+
+/* Integers of servers are added up.  They count keys, so they are no larger
+ * than the request. */
+static bool merge_sum(struct mem *m, struct queue *part, uint32_t n, struct queue *out)
+{
+    uint64_t total = 0, one;
+    char text[32];
+    struct bytes line;
+    size_t len;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!queue_line(&part[i], text, sizeof text, &line, &len) || line.len == 0 ||
+            line.at[0] != ':' || !number_read(bytes_from(line, 1), UINT32_MAX, &one))
+            return merge_error(m, out, lit("-ERR a server did not reply with a number\r\n"));
+        total += one;                       /* n numbers below 2^32 */
+    }
+    return queue_put_number(m, out, ':', total);
+}
+
+/* Element k of the merged array is the next unused one of the part that was
+ * asked for key k: parts keep the order of their keys. */
+static bool merge_zip(struct mem *m, struct queue *part, uint32_t n, const struct asked *asked,
+                      uint32_t keys, struct queue *out)
+{
+    const struct bytes misfit = lit("-ERR a server did not reply with a value for each key\r\n");
+    char text[32];
+    struct bytes line;
+    size_t len;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!queue_line(&part[i], text, sizeof text, &line, &len) || line.at[0] != '*')
+            return merge_error(m, out, misfit);
+        nut_queue_drop(m, &part[i], len);
+    }
+    bool ok = queue_put_number(m, out, '*', keys);
+    for (uint32_t k = 0; ok && k < keys; k++) {
+        struct queue *from = &part[asked[k].part];
+        len = queue_value(from);
+        if (len == 0)
+            return merge_error(m, out, misfit);
+        ok = nut_queue_move(m, out, from, len);
+    }
+    for (uint32_t i = 0; ok && i < n; i++)
+        if (part[i].len > 0)
+            return merge_error(m, out, misfit);
+    return ok;
+}
+
+/* Values in the order of the keys asked, whichever servers had them; one END. */
+static bool merge_values(struct mem *m, struct queue *part, uint32_t n, const struct asked *asked,
+                         uint32_t keys, struct queue *out)
+{
+    struct reply r;
+    char text[sizeof r.line];
+    struct bytes line;
+    size_t len;
+    bool ok = true;
+    for (uint32_t k = 0; ok && k < keys; k++) {
+        struct queue *from = &part[asked[k].part];
+        nut_reply_begin(&r, MC_VALUES);
+        if (queue_line(from, text, sizeof text, &line, &len) && starts_with(line, lit("VALUE ")) &&
+            mc_value_line(&r, line) && nut_check(r.key) == asked[k].check)
+            ok = len + r.need + 2 <= from->len && nut_queue_move(m, out, from, len + r.need + 2);
+    }
+    for (uint32_t i = 0; ok && i < n; i++) {
+        if (!queue_line(&part[i], text, sizeof text, &line, &len))
+            return merge_error(m, out, lit("SERVER_ERROR a server's reply has no end\r\n"));
+        if (!bytes_same(line, lit("END")))
+            return merge_error(m, out, (struct bytes){text, len});
+    }
+    return ok && nut_queue_put(m, out, lit("END\r\n"));
+}
+
+/* The first part that failed speaks for all of them. */
+static struct queue *merge_failed(struct queue *part, uint32_t n)
+{
+    char first;
+    for (uint32_t i = 0; i < n; i++)
+        if (queue_peek(&part[i], &first, 1) == 1 && first == '-')
+            return &part[i];
+    return NULL;
+}
+
+bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
+               const struct asked *asked, uint32_t keys, struct queue *out)
+{
+    struct queue *failed = how == VALUES ? NULL : merge_failed(part, n);
+    bool ok = true;
+    if (failed != NULL) {
+        queue_join(out, failed);
+    } else {
+        switch (how) {
+        case SUM:    ok = merge_sum(m, part, n, out);                      break;
+        case ZIP:    ok = merge_zip(m, part, n, asked, keys, out);         break;
+        case VALUES: ok = merge_values(m, part, n, asked, keys, out);      break;
+        case ALL_OK: ok = nut_queue_put(m, out, lit("+OK\r\n"));           break;
+        case AS_IS:  must(n == 1); queue_join(out, &part[0]);              break;
+        }
+    }
+    for (uint32_t i = 0; i < n; i++)
+        nut_queue_free(m, &part[i]);
+    if (!ok)
+        nut_queue_free(m, out);
+    return ok;
+}
+/* } 5 */
+
+/* ===========================================================================
+ * 6. LEDGER                                                                {
+ *    gives    struct pool_stats, struct server_stats, pool_stat[], server_stat[]
+ *    needs    -
+ *    never    renders: how a number looks is ADMIN's business
+ * ======================================================================== */
+
+struct pool_stats {
+#define ROW(field, kind, doc) uint64_t field;
+    NUT_POOL_STATS(ROW)
+#undef ROW
+};
+
+struct server_stats {
+#define ROW(field, kind, doc) uint64_t field;
+    NUT_SERVER_STATS(ROW)
+#undef ROW
+};
+
+struct counter { const char *name, *kind, *doc; size_t at; };
+
+static const struct counter pool_stat[] = {
+#define ROW(field, kind, doc) {#field, #kind, doc, offsetof(struct pool_stats, field)},
+    NUT_POOL_STATS(ROW)
+#undef ROW
+};
+
+static const struct counter server_stat[] = {
+#define ROW(field, kind, doc) {#field, #kind, doc, offsetof(struct server_stats, field)},
+    NUT_SERVER_STATS(ROW)
+#undef ROW
+};
+
+/* The number of one row in a struct of that table. */
+static uint64_t counter_in(const struct counter *c, const void *stats)
+{
+    return *(const uint64_t *)(const void *)((const char *)stats + c->at);
+}
+/* } 6 */
+
+/* ===========================================================================
+ * 7. CONFIG                                                                {
+ *    gives    conf_read, conf_free, conf_sample, struct conf, struct pool_conf
+ *    needs    1-3 and inih
+ *    never    opens a file, resolves a name, stops at the first mistake, or
+ *             touches a running pool
+ * ======================================================================== */
+
+#include <ini.h>
+
+struct listen_conf {
+    char    *text;                          /* as written */
+    char    *host;                          /* or the path of a unix socket */
+    uint16_t port;                          /* 0 for a unix socket */
+    unsigned mode;                          /* permissions of the path, 0: leave them */
+};
+
+enum kind { COUNT, MILLIS, BYTES, SWITCH, HASH, SPREAD, PROTOCOL, LEVEL, TEXT, TAG, LISTEN, SERVERS };
+
+#define C_COUNT    int64_t
+#define C_MILLIS   int64_t
+#define C_BYTES    int64_t
+#define C_SWITCH   int64_t
+#define C_HASH     int64_t
+#define C_SPREAD   int64_t
+#define C_PROTOCOL int64_t
+#define C_LEVEL    int64_t
+#define C_TEXT     char *
+#define C_TAG      char *
+#define C_LISTEN   struct listen_conf
+#define C_SERVERS  struct server_list
+
+#define ROW(key, kind, preset, least, most, doc) C_##kind key;
+struct process_conf { NUT_PROCESS_KEYS(ROW) };
+struct pool_fields  { NUT_POOL_KEYS(ROW) };
+#undef ROW
+
+struct key {
+    const char *name;
+    enum kind   kind;
+    const char *preset;
+    int64_t     least, most;
+    const char *doc;
+    size_t      at;                         /* where in struct process_conf or pool_fields */
+};
+
+static const struct key process_key[] = {
+#define ROW(key, kind, preset, least, most, doc) \
+    {#key, kind, preset, least, most, doc, offsetof(struct process_conf, key)},
+    NUT_PROCESS_KEYS(ROW)
+#undef ROW
+};
+
+static const struct key pool_key[] = {
+#define ROW(key, kind, preset, least, most, doc) \
+    {#key, kind, preset, least, most, doc, offsetof(struct pool_fields, key)},
+    NUT_POOL_KEYS(ROW)
+#undef ROW
+};
+
+struct pool_conf {
+    char              *name;
+    int                line;                /* of its [section] */
+    struct pool_fields key;
+    int                seen[countof(pool_key)];     /* the line that gave it, 0: none */
+};
+
+struct conf {
+    struct mem          mem;
+    const char         *file;               /* its name, for messages */
+    struct process_conf process;
+    int                 process_line;
+    int                 seen[countof(process_key)];
+    struct pool_conf   *pool;               /* in the order of twemproxy, see names_order */
+    uint32_t            pools, pool_cap;
+    uint32_t            mistakes;
+    struct queue        told;               /* their texts, a line each */
+};
+
+/* Note a mistake.  Where memory is short the text is lost, its count is not. */
+static void conf_tell(struct conf *c, int line, const char *format, const char *a, const char *b)
+{
+    char text[512];
+    int n;
+    c->mistakes++;
+    if (line > 0)
+        n = snprintf(text, sizeof text, "%s:%d: ", c->file, line);
+    else
+        n = snprintf(text, sizeof text, "%s: ", c->file);
+    size_t at = least_of((size_t)(n < 0 ? 0 : n), sizeof text / 2);
+    /* The formats are ours, with at most two %s. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    n = snprintf(text + at, sizeof text - at - 1, format, a, b);
+#pragma GCC diagnostic pop
+    at = least_of(at + (size_t)(n < 0 ? 0 : n), sizeof text - 2);
+    text[at++] = '\n';
+    (void)nut_queue_put(&c->mem, &c->told, (struct bytes){text, at});
+}
+
+static char *conf_text(struct conf *c, struct bytes b)
+{
+    char *text = mem_take(&c->mem, b.len + 1);
+    if (text == NULL) {
+        conf_tell(c, 0, "out of memory%s%s", "", "");
+        return NULL;
+    }
+    memcpy(text, b.at, b.len);
+    text[b.len] = '\0';
+    return text;
+}
+
+static void conf_text_free(struct conf *c, char *text)
+{
+    if (text != NULL)
+        mem_give(&c->mem, text, strlen(text) + 1);
+}
+
+/* ---- values */
+
+static const struct { const char *name; int64_t value; enum kind kind; } conf_word[] = {
+    /* word        value      of kind  */
+    { "true",      1,         SWITCH   },
+    { "on",        1,         SWITCH   },
+    { "yes",       1,         SWITCH   },
+    { "false",     0,         SWITCH   },
+    { "off",       0,         SWITCH   },
+    { "no",        0,         SWITCH   },
+    { "ketama",    KETAMA,    SPREAD   },
+    { "modula",    MODULA,    SPREAD   },
+    { "random",    RANDOM,    SPREAD   },
+    { "redis",     REDIS,     PROTOCOL },
+    { "memcached", MEMCACHED, PROTOCOL },
+    { "emerg",     0,         LEVEL    },
+    { "alert",     1,         LEVEL    },
+    { "crit",      2,         LEVEL    },
+    { "error",     3,         LEVEL    },
+    { "warn",      4,         LEVEL    },
+    { "notice",    5,         LEVEL    },
+    { "info",      6,         LEVEL    },
+    { "debug",     7,         LEVEL    },
+};
+
+static const struct { const char *name; int64_t times; enum kind kind; } conf_unit[] = {
+    /* unit  factor     of kind */
+    { "ms",  1,         MILLIS },
+    { "s",   1000,      MILLIS },
+    { "m",   60000,     MILLIS },
+    { "k",   1 << 10,   BYTES  },
+    { "m",   1 << 20,   BYTES  },
+    { "g",   1 << 30,   BYTES  },
+};
+
+/* The word as a value of that kind, or -1. */
+static int64_t conf_named(enum kind kind, struct bytes word)
+{
+    for (size_t i = 0; i < countof(conf_word); i++)
+        if (conf_word[i].kind == kind && bytes_same(word, bytes_of(conf_word[i].name)))
+            return conf_word[i].value;
+    for (int i = 0; kind == HASH && i < NUT_HASHES; i++)
+        if (bytes_same(word, bytes_of(nut_hash_name(i))))
+            return i;
+    return -1;
+}
+
+/* What a value of that kind should have been. */
+static const char *kind_wants(enum kind kind)
+{
+    switch (kind) {
+    case COUNT:    return "is not a number";
+    case MILLIS:   return "is not a time (as 400, 400ms, 30s or 2m)";
+    case BYTES:    return "is not a size (as 65536, 64k, 16m or 1g)";
+    case SWITCH:   return "is not \"true\" or \"false\"";
+    case HASH:     return "is not a valid hash";
+    case SPREAD:   return "is not a valid distribution";
+    case PROTOCOL: return "is neither redis nor memcached";
+    case LEVEL:    return "is not a log level";
+    case TAG:      return "is not a valid hash tag string with two characters";
+    case TEXT: case LISTEN: case SERVERS: break;
+    }
+    return "is empty";
+}
+
+/* A number with its unit, within the range of the row; what is wrong, or NULL. */
+static const char *conf_number(const struct key *k, struct bytes text, int64_t *out)
+{
+    size_t digits = 0;
+    uint64_t n;
+    int64_t times = 1;
+    while (digits < text.len && is_digit(text.at[digits]))
+        digits++;
+    struct bytes number = {text.at, digits}, unit = bytes_from(text, digits);
+    while (number.len > 1 && number.at[0] == '0')
+        number = bytes_from(number, 1);
+    if (unit.len > 0) {
+        times = 0;
+        for (size_t i = 0; i < countof(conf_unit); i++)
+            if (conf_unit[i].kind == k->kind && same_word(unit, bytes_of(conf_unit[i].name)))
+                times = conf_unit[i].times;
+    }
+    if (digits == 0 || times == 0)
+        return kind_wants(k->kind);
+    if (!number_read(number, (uint64_t)(INT64_MAX / times), &n))
+        return "is out of range";
+    *out = (int64_t)n * times;              /* <= INT64_MAX */
+    return *out < k->least || *out > k->most ? "is out of range" : NULL;
+}
+
+/* Read a port at the end of `*text`, behind its last colon, and cut it off. */
+static bool conf_port(struct bytes *text, uint16_t *port)
+{
+    uint64_t n;
+    size_t at = text->len;
+    while (at > 0 && text->at[at - 1] != ':')
+        at--;
+    struct bytes number = bytes_from(*text, at);
+    while (number.len > 1 && number.at[0] == '0')
+        number = bytes_from(number, 1);
+    if (at == 0 || !number_read(number, UINT16_MAX, &n) || n == 0)
+        return false;
+    *port = (uint16_t)n;
+    text->len = at - 1;
+    return true;
+}
+
+/* A host as written, without the brackets of an IPv6 address. */
+static struct bytes conf_host(struct bytes host)
+{
+    if (host.len > 2 && host.at[0] == '[' && host.at[host.len - 1] == ']')
+        return (struct bytes){host.at + 1, host.len - 2};
+    return host;
+}
+
+#define UNIX_PATH_MOST 107                  /* sun_path, with its NUL */
+
+/* "/path mode": the mode is octal; what is wrong, or NULL. */
+static const char *listen_path(struct conf *c, struct listen_conf *l, struct bytes text)
+{
+    const char *space = memrchr(text.at, ' ', text.len);
+    if (space != NULL) {
+        struct bytes mode = bytes_from(text, (size_t)(space - text.at) + 1);
+        for (size_t i = 0; i < mode.len; i++) {
+            if (mode.at[i] < '0' || mode.at[i] > '7' || mode.len > 4)
+                return "has an invalid file permission in \"socket_path permission\" format string";
+            l->mode = l->mode * 8 + (unsigned)(mode.at[i] - '0');
+        }
+        if (l->mode > 0777)
+            return "has an invalid file permission in \"socket_path permission\" format string";
+        text.len = (size_t)(space - text.at);
+    }
+    if (text.len > UNIX_PATH_MOST)
+        return "is too long a path for a socket";
+    l->host = conf_text(c, text);
+    return NULL;
+}
+
+static const char *conf_listen(struct conf *c, struct listen_conf *l, struct bytes text)
+{
+    struct bytes host = text;
+    l->text = conf_text(c, text);
+    if (text.at[0] == '/')
+        return listen_path(c, l, text);
+    if (memchr(text.at, ':', text.len) == NULL)
+        return "has an invalid \"hostname:port\" format string";
+    if (!conf_port(&host, &l->port))
+        return "has an invalid port in \"hostname:port\" format string";
+    if (host.len == 0 || conf_host(host).len > 255)
+        return "has an invalid \"hostname:port\" format string";
+    l->host = conf_text(c, conf_host(host));
+    return NULL;
+}
+
+static bool conf_server_room(struct conf *c, struct server_list *list)
+{
+    /* Room is 16, 32, 64 ...: full whenever `n` is one of these. */
+    uint32_t n = list->n, cap = 16;
+    while (cap < n)
+        cap *= 2;                           /* ends: n <= NUT_SERVERS_MAX */
+    if (n > 0 && n < cap)
+        return true;
+    if (n == cap)
+        cap *= 2;
+    struct server_conf *at = mem_resize(&c->mem, list->at, n * sizeof *at, n * sizeof *at,
+                                        cap * sizeof *at);
+    if (at == NULL)
+        return false;
+    list->at = at;
+    return true;
+}
+
+/* The name of a server that was given none: it decides the ring.  Port 11211
+ * is left out, as in libmemcached; a path keeps its colon. */
+static struct bytes server_own_name(struct bytes address, uint16_t port)
+{
+    const char *colon = memrchr(address.at, ':', address.len);
+    if (port == 11211)
+        address.len = (size_t)(colon - address.at);
+    return address;
+}
+
+/* One line "address:weight [name]", read from the right as twemproxy does;
+ * what is wrong with it, or NULL. */
+static const char *conf_server(struct conf *c, struct server_list *list, struct bytes text, int line)
+{
+    struct bytes name = {0}, address = text, host;
+    struct server_conf s = {.line = line, .place = list->n};
+    uint64_t weight;
+    const char *space = memrchr(text.at, ' ', text.len);
+    if (space != NULL) {
+        name = bytes_from(text, (size_t)(space - text.at) + 1);
+        address.len = (size_t)(space - text.at);
+    }
+    const char *colon = memrchr(address.at, ':', address.len);
+    if (colon == NULL)
+        return "has an invalid \"hostname:port:weight [name]\" or \"/path:weight [name]\" format string";
+    struct bytes number = bytes_from(address, (size_t)(colon - address.at) + 1);
+    while (number.len > 1 && number.at[0] == '0')
+        number = bytes_from(number, 1);
+    if (!number_read(number, INT32_MAX, &weight))
+        return "has an invalid weight";
+    if (weight == 0)
+        return "has a zero weight";
+    s.weight = (uint32_t)weight;
+    bool path = text.at[0] == '/';
+    address.len = (size_t)(colon - address.at) + (path ? 1 : 0);
+    host = address;
+    if (path)
+        host.len--;
+    else if (!conf_port(&host, &s.port))
+        return "has an invalid port";
+    if (host.len == 0 || host.len > (path ? UNIX_PATH_MOST : 255))
+        return "has an invalid address";
+    if (list->n == NUT_SERVERS_MAX || !conf_server_room(c, list))
+        return "is one server too many";
+    s.host = conf_text(c, conf_host(host));
+    s.name = conf_text(c, name.len > 0 ? name : server_own_name(address, s.port));
+    list->at[list->n++] = s;
+    return NULL;
+}
+
+/* Give a field the value in `text`; what is wrong with it, or NULL. */
+static const char *conf_set(struct conf *c, const struct key *k, void *fields, struct bytes text, int line)
+{
+    char *field = (char *)fields + k->at;
+    if (text.len == 0)
+        return "is empty";
+    switch (k->kind) {
+    case TEXT: case TAG:
+        if (k->kind == TAG && text.len != 2)
+            return kind_wants(TAG);
+        *(char **)(void *)field = conf_text(c, text);
+        return NULL;
+    case LISTEN:
+        return conf_listen(c, (struct listen_conf *)(void *)field, text);
+    case SERVERS:
+        return conf_server(c, (struct server_list *)(void *)field, text, line);
+    case COUNT: case MILLIS: case BYTES:
+        return conf_number(k, text, (int64_t *)(void *)field);
+    case LEVEL:
+        if (is_digit(text.at[0]))
+            return conf_number(k, text, (int64_t *)(void *)field);
+        break;
+    case SWITCH: case HASH: case SPREAD: case PROTOCOL:
+        break;
+    }
+    int64_t value = conf_named(k->kind, text);
+    if (value < 0)
+        return kind_wants(k->kind);
+    *(int64_t *)(void *)field = value;
+    return NULL;
+}
+
+/* ---- keys and sections */
+
+/* How many letters must change to make one word of the other, at most 9. */
+static uint32_t word_distance(const char *a, const char *b)
+{
+    uint32_t row[2][32] = {{0}};
+    size_t n = least_of(strlen(b), 31);
+    for (uint32_t j = 0; j <= n; j++)
+        row[0][j] = j;
+    for (uint32_t i = 1; a[i - 1] != '\0'; i++) {
+        uint32_t *up = row[(i + 1) % 2], *here = row[i % 2];
+        here[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            uint32_t swap = up[j - 1] + (a[i - 1] != b[j - 1]);
+            uint32_t less = up[j] < here[j - 1] ? up[j] : here[j - 1];
+            here[j] = swap < less + 1 ? swap : less + 1;
+        }
+    }
+    return row[strlen(a) % 2][n];
+}
+
+static void conf_tell_unknown(struct conf *c, int line, const char *name,
+                              const struct key *keys, size_t n)
+{
+    const char *nearest = NULL;
+    uint32_t least = 4;                     /* more is no misspelling */
+    for (size_t i = 0; i < n && strlen(name) < 64; i++) {
+        uint32_t d = word_distance(name, keys[i].name);
+        if (d < least) {
+            least = d;
+            nearest = keys[i].name;
+        }
+    }
+    if (nearest != NULL)
+        conf_tell(c, line, "directive \"%s\" is unknown, did you mean '%s'?", name, nearest);
+    else
+        conf_tell(c, line, "directive \"%s\" is unknown%s", name, "");
+}
+
+/* The presets go through the same door as what a user writes. */
+static void conf_preset(struct conf *c, const struct key *keys, size_t n, void *fields)
+{
+    for (size_t i = 0; i < n; i++)
+        if (keys[i].preset != NULL && keys[i].preset[0] != '!') {
+            const char *wrong = conf_set(c, &keys[i], fields, bytes_of(keys[i].preset), 0);
+            must(wrong == NULL);
+        }
+}
+
+static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int line)
+{
+    if (c->pools == c->pool_cap) {
+        uint32_t cap = c->pool_cap == 0 ? 4 : c->pool_cap * 2;
+        struct pool_conf *pool = c->pools == NUT_POOLS_MAX ? NULL :
+            mem_resize(&c->mem, c->pool, c->pool_cap * sizeof *pool, c->pools * sizeof *pool,
+                       cap * sizeof *pool);
+        if (pool == NULL) {
+            conf_tell(c, line, "is one pool too many%s%s", "", "");
+            return NULL;
+        }
+        c->pool = pool;
+        c->pool_cap = cap;
+    }
+    struct pool_conf *p = &c->pool[c->pools++];
+    *p = (struct pool_conf){.name = conf_text(c, name), .line = line};
+    conf_preset(c, pool_key, countof(pool_key), &p->key);
+    return p;
+}
+
+/* ---- lines, which inih is handed one by one */
+
+struct lines {
+    struct conf     *conf;
+    struct bytes     rest;
+    int              line;
+    bool             indented;              /* the line that inih is looking at */
+    bool             in_process, in_pool;   /* whose keys come now */
+};
+
+/* A "[section]" line.  The packaged inih tells sections only with their keys,
+ * and cuts their names, so we look ourselves. */
+static void lines_section(struct lines *l, struct bytes text)
+{
+    struct conf *c = l->conf;
+    const char *end = memchr(text.at, ']', text.len);
+    struct bytes name = {text.at + 1, end == NULL ? 0 : (size_t)(end - text.at) - 1};
+    l->in_process = l->in_pool = false;
+    if (name.len == 0 || name.len > 48) {
+        conf_tell(c, l->line, "a section is written [name], with 1 to 48 characters%s%s", "", "");
+        return;
+    }
+    if (bytes_same(name, lit("nutproxy"))) {
+        if (c->process_line > 0)
+            conf_tell(c, l->line, "section [nutproxy] stands here a second time%s%s", "", "");
+        c->process_line = l->line;
+        l->in_process = true;
+        return;
+    }
+    for (uint32_t i = 0; i < c->pools; i++)
+        if (c->pool[i].name != NULL && bytes_same(name, bytes_of(c->pool[i].name))) {
+            conf_tell(c, l->line, "has pools with same name '%s'%s", c->pool[i].name, "");
+            return;
+        }
+    l->in_pool = conf_pool_add(c, name, l->line) != NULL;
+}
+
+/* Look at a line before inih does; false: there is nothing in it for inih. */
+static bool lines_take(struct lines *l, struct bytes text, int room)
+{
+    struct bytes word = text;
+    while (word.len > 0 && is_space(word.at[0]))
+        word = bytes_from(word, 1);
+    l->indented = word.len < text.len;
+    if (word.len == 0 || word.at[0] == ';' || word.at[0] == '#')
+        return true;
+    if (memchr(text.at, '\0', text.len) != NULL) {
+        conf_tell(l->conf, l->line, "holds a NUL byte%s%s", "", "");
+        return false;
+    }
+    if (text.len + 2 > (size_t)room) {
+        conf_tell(l->conf, l->line, "is too long a line%s%s", "", "");
+        return false;
+    }
+    if (word.at[0] == '[' && !l->indented) {
+        lines_section(l, word);
+        return true;
+    }
+    if (!l->indented && memchr(text.at, '=', text.len) == NULL && memchr(text.at, ':', text.len) == NULL) {
+        conf_tell(l->conf, l->line, "is neither \"key = value\" nor \"[section]\"%s%s", "", "");
+        return false;
+    }
+    return true;
+}
+
+/* inih's reader: the next line, with its end. */
+static char *lines_next(char *to, int room, void *from)
+{
+    struct lines *l = from;
+    if (l->rest.len == 0)
+        return NULL;
+    const char *end = memchr(l->rest.at, '\n', l->rest.len);
+    struct bytes text = {l->rest.at, end == NULL ? l->rest.len : (size_t)(end - l->rest.at)};
+    l->rest = bytes_from(l->rest, least_of(text.len + 1, l->rest.len));
+    l->line++;
+    if (l->line == 1 && starts_with(text, lit("\xEF\xBB\xBF")))
+        text = bytes_from(text, 3);
+    if (!lines_take(l, text, room) || text.len + 2 > (size_t)room)
+        text.len = 0;
+    memcpy(to, text.at, text.len);
+    to[text.len] = '\n';
+    to[text.len + 1] = '\0';
+    return to;
+}
+
+/* inih's handler: one value of one key. */
+static int lines_value(void *user, const char *section, const char *name, const char *value)
+{
+    struct lines *l = user;
+    struct conf *c = l->conf;
+    (void)section;
+    if (!l->in_process && !l->in_pool) {
+        if (c->process_line == 0 && c->pools == 0)
+            conf_tell(c, l->line, "directive \"%s\" stands in no section%s", name, "");
+        return 1;                           /* of a section that was refused: it was told */
+    }
+    struct pool_conf *p = l->in_pool ? &c->pool[c->pools - 1] : NULL;
+    const struct key *keys = p != NULL ? pool_key : process_key;
+    size_t n = p != NULL ? countof(pool_key) : countof(process_key), i = 0;
+    void *fields = p != NULL ? (void *)&p->key : (void *)&c->process;
+    int *seen = p != NULL ? p->seen : c->seen;
+
+    while (i < n && strcmp(keys[i].name, name) != 0)
+        i++;
+    if (i == n) {
+        if (!l->indented)                   /* its list was told with it */
+            conf_tell_unknown(c, l->line, name, keys, n);
+        return 1;
+    }
+    if (seen[i] > 0 && !(keys[i].kind == SERVERS && l->indented)) {
+        conf_tell(c, l->line, "directive \"%s\" is a duplicate%s", name, "");
+        return 1;
+    }
+    seen[i] = l->line;
+    if (keys[i].kind == SERVERS && *value == '\0')
+        return 1;                           /* "servers =", and its list below */
+    if (keys[i].kind == TEXT && *(char **)(void *)((char *)fields + keys[i].at) != NULL) {
+        conf_text_free(c, *(char **)(void *)((char *)fields + keys[i].at));     /* its preset */
+        *(char **)(void *)((char *)fields + keys[i].at) = NULL;
+    }
+    const char *wrong = conf_set(c, &keys[i], fields, bytes_of(value), l->line);
+    if (wrong != NULL)
+        conf_tell(c, l->line, "directive \"%s\" %s", name, wrong);
+    return 1;
+}
+
+/* ---- the whole */
+
+/* twemproxy's order, which decides modula's slots, equal points of ketama and
+ * the order of the stats: short names first. */
+static int names_order(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    return n != m ? (n < m ? -1 : 1) : memcmp(a, b, n);
+}
+
+static int servers_order(const void *a, const void *b)
+{
+    const struct server_conf *s = a, *t = b;
+    return names_order(s->name, t->name);
+}
+
+static int pools_order(const void *a, const void *b)
+{
+    const struct pool_conf *p = a, *q = b;
+    return names_order(p->name, q->name);
+}
+
+static const struct key *pool_key_named(const char *name)
+{
+    size_t i = 0;
+    while (strcmp(pool_key[i].name, name) != 0)
+        must(++i < countof(pool_key));
+    return &pool_key[i];
+}
+
+/* What only the whole of a pool shows. */
+static void conf_pool_check(struct conf *c, struct pool_conf *p)
+{
+    const char *none = "";
+    int redis_seen = p->seen[pool_key_named("redis") - pool_key];
+    int protocol_seen = p->seen[pool_key_named("protocol") - pool_key];
+    struct server_list *list = &p->key.servers;
+
+    for (size_t i = 0; i < countof(pool_key); i++)
+        if (pool_key[i].preset != NULL && pool_key[i].preset[0] == '!' && p->seen[i] == 0)
+            conf_tell(c, p->line, "pool '%s': directive \"%s\" is missing", p->name, pool_key[i].name);
+    if (p->seen[pool_key_named("servers") - pool_key] > 0 && list->n == 0)
+        conf_tell(c, p->line, "pool '%s' has no servers%s", p->name, none);
+    if (redis_seen > 0 && protocol_seen > 0 && (p->key.redis == 1) != (p->key.protocol == REDIS))
+        conf_tell(c, redis_seen, "directives \"redis\" and \"protocol\" of pool '%s' differ%s",
+                  p->name, none);
+    if (redis_seen > 0 && protocol_seen == 0)
+        p->key.protocol = p->key.redis == 1 ? REDIS : MEMCACHED;
+    if (p->key.redis_auth != NULL && p->key.protocol != REDIS)
+        conf_tell(c, p->seen[pool_key_named("redis_auth") - pool_key],
+                  "directive \"redis_auth\" is only valid for a redis pool%s%s", none, none);
+    for (uint32_t i = 0; i < list->n; i++)
+        if (list->at[i].name == NULL || list->at[i].host == NULL)
+            return;                         /* out of memory: told, and not started */
+    if (list->n > 0)
+        qsort(list->at, list->n, sizeof *list->at, servers_order);
+    for (uint32_t i = 1; i < list->n; i++)
+        if (servers_order(&list->at[i - 1], &list->at[i]) == 0)
+            conf_tell(c, list->at[i].line, "pool '%s' has servers with same name '%s'", p->name,
+                      list->at[i].name);
+}
+
+static void conf_free(struct conf *c)
+{
+    for (uint32_t i = 0; i < c->pools; i++) {
+        struct pool_fields *k = &c->pool[i].key;
+        uint32_t room = 16;
+        for (uint32_t s = 0; s < k->servers.n; s++) {
+            conf_text_free(c, k->servers.at[s].name);
+            conf_text_free(c, k->servers.at[s].host);
+        }
+        while (room < k->servers.n)
+            room *= 2;
+        mem_give(&c->mem, k->servers.at, room * sizeof *k->servers.at);
+        conf_text_free(c, k->listen.text);
+        conf_text_free(c, k->listen.host);
+        conf_text_free(c, k->hash_tag);
+        conf_text_free(c, k->redis_auth);
+        conf_text_free(c, c->pool[i].name);
+    }
+    mem_give(&c->mem, c->pool, c->pool_cap * sizeof *c->pool);
+    conf_text_free(c, c->process.stats);
+    conf_text_free(c, c->process.log);
+    conf_text_free(c, c->process.pid_file);
+    nut_queue_free(&c->mem, &c->told);
+    nut_mem_empty(&c->mem);
+    *c = (struct conf){0};
+}
+
+/* Read a whole configuration into `c`, which is all zero; `file` is its name
+ * for messages.  False: c->told says what is wrong, all of it. */
+static bool conf_read(struct conf *c, const char *file, struct bytes text)
+{
+    struct lines lines = {.conf = c, .rest = text};
+    c->file = file;
+    c->mem.most = SIZE_MAX;
+    conf_preset(c, process_key, countof(process_key), &c->process);
+    int bad = ini_parse_stream(lines_next, &lines, lines_value, &lines);
+    if (bad != 0)
+        conf_tell(c, bad > 0 ? bad : 0, "cannot be read%s%s", "", "");
+    if (c->pools == 0)
+        conf_tell(c, 0, "has no pools%s%s", "", "");
+    for (uint32_t i = 0; i < c->pools; i++)
+        conf_pool_check(c, &c->pool[i]);
+    for (uint32_t i = 0; i < c->pools; i++)
+        for (uint32_t j = 0; j < i; j++) {
+            char *a = c->pool[i].key.listen.text, *b = c->pool[j].key.listen.text;
+            if (a != NULL && b != NULL && strcmp(a, b) == 0)
+                conf_tell(c, c->pool[i].line, "pools '%s' and '%s' have the same listen address",
+                          c->pool[j].name, c->pool[i].name);
+        }
+    if (c->mistakes == 0)
+        qsort(c->pool, c->pools, sizeof *c->pool, pools_order);
+    return c->mistakes == 0;
+}
+
+/* ---- the sample, which is the tables' own */
+
+static const struct { const char *key, *value; } conf_sample_pool[] = {
+    /* key               value in [alpha] of the sample  */
+    { "listen",          "127.0.0.1:22121"               },
+    { "protocol",        "redis"                         },
+    { "hash",            "fnv1a_64"                      },
+    { "distribution",    "ketama"                        },
+    { "auto_eject_hosts", "true"                         },
+    { "servers",         "\n    127.0.0.1:6401:1 one"
+                         "\n    127.0.0.1:6402:1 two"
+                         "\n    127.0.0.1:6403:1 three"
+                         "\n    127.0.0.1:6404:1 four"   },
+};
+
+static const char conf_sample_more[] =
+    "\n[beta]\n"
+    "listen = 127.0.0.1:22122\n"
+    "protocol = memcached\n"
+    "auto_eject_hosts = true\n"
+    "servers =\n"
+    "    127.0.0.1:11401:1\n"
+    "    127.0.0.1:11402:1\n"
+    "    127.0.0.1:11403:1\n"
+    "    127.0.0.1:11404:1\n";
+
+/* Print every key with its meaning and default: a configuration that works. */
+static void conf_sample(FILE *to)
+{
+    fputs("; Every key of nutproxy, what it decides, and its default behind a semicolon.\n"
+          "; This is what `nutproxy --print-config` prints.\n\n"
+          "; The process.\n[nutproxy]\n", to);
+    for (size_t i = 0; i < countof(process_key); i++)
+        fprintf(to, "\n; %s\n; %s = %s\n", process_key[i].doc, process_key[i].name,
+                process_key[i].preset != NULL ? process_key[i].preset : "");
+    fputs("\n; A pool of servers: one section for each, named as you like.\n[alpha]\n", to);
+    for (size_t i = 0; i < countof(pool_key); i++) {
+        const struct key *k = &pool_key[i];
+        const char *value = NULL;
+        for (size_t j = 0; j < countof(conf_sample_pool); j++)
+            if (strcmp(conf_sample_pool[j].key, k->name) == 0)
+                value = conf_sample_pool[j].value;
+        fprintf(to, "\n; %s\n", k->doc);
+        if (value != NULL)
+            fprintf(to, "%s =%s%s\n", k->name, value[0] == '\n' ? "" : " ", value);
+        else
+            fprintf(to, "; %s = %s\n", k->name, k->preset != NULL ? k->preset : "");
+    }
+    fputs(conf_sample_more, to);
+}
+/* } 7 */
+
+/* ################################ the wall ################################
+ * Above: bytes in, bytes out.  Below: descriptors, time and trouble.
+ */
+#ifndef NUT_CORE
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef NUT_POLL
+#include <poll.h>
+#else
+#include <sys/epoll.h>
+#endif
+
+/* ===========================================================================
+ * 8. CLOCK                                                                 {
+ *    gives    clock_ms, clock_wall_us, log_at, log_open, struct log
+ *    needs    1
+ *    never    is called from above the wall; never formats what is not printed
+ * ======================================================================== */
+
+static uint64_t clock_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static uint64_t clock_wall_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+enum { LOG_ALWAYS, LOG_ALERT, LOG_CRIT, LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DEBUG, LOG_MOST = 11 };
+#define LOG_LINES_A_SECOND 50
+
+/* The log of the process, which its threads share.  The descriptor stays the
+ * same when the file is opened anew. */
+static struct {
+    int                  fd;
+    atomic_int           level;
+    atomic_uint_fast64_t second;            /* lines are counted for this one */
+    atomic_uint          lines, lost;
+} logger = {.fd = STDERR_FILENO, .level = LOG_NOTICE};
+
+/* Whether one more line may be written in this second. */
+static bool log_may(int level, unsigned *lost)
+{
+    uint64_t second = clock_ms() / 1000;
+    *lost = 0;
+    if (level == LOG_ALWAYS)
+        return true;
+    if (atomic_exchange(&logger.second, second) != second) {
+        atomic_store(&logger.lines, 0);
+        *lost = atomic_exchange(&logger.lost, 0);
+    }
+    if (atomic_fetch_add(&logger.lines, 1) < LOG_LINES_A_SECOND)
+        return true;
+    atomic_fetch_add(&logger.lost, 1);
+    return false;
+}
+
+/* Write a line "[date time] text".  A level above the logger's writes nothing. */
+__attribute__((format(printf, 2, 3)))
+static void log_at(int level, const char *format, ...)
+{
+    char text[1024];
+    unsigned lost;
+    va_list args;
+    if (level > atomic_load_explicit(&logger.level, memory_order_relaxed) || !log_may(level, &lost))
+        return;
+    uint64_t us = clock_wall_us();
+    time_t seconds = (time_t)(us / 1000000);
+    struct tm tm;
+    localtime_r(&seconds, &tm);
+    size_t at = strftime(text, 64, "[%Y-%m-%d %H:%M:%S", &tm);
+    at += (size_t)snprintf(text + at, 16, ".%03u] ", (unsigned)(us / 1000 % 1000));
+    if (lost > 0)
+        at += (size_t)snprintf(text + at, 64, "(%u lines were not written) ", lost);
+    va_start(args, format);
+    int n = vsnprintf(text + at, sizeof text - at - 1, format, args);
+    va_end(args);
+    at = least_of(at + (size_t)(n < 0 ? 0 : n), sizeof text - 2);
+    for (size_t i = 0; i < at; i++)
+        if (octet(text[i]) < ' ' || text[i] == 0x7f)
+            text[i] = '?';                  /* names and replies may hold anything */
+    text[at++] = '\n';
+    if (write(logger.fd, text, at) == -1)
+        return;                             /* there is nowhere to say it */
+}
+
+/* Open the log file, or open it anew; errno on false, and the old one stays. */
+static bool log_open(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    if (fd == -1)
+        return false;
+    if (logger.fd == STDERR_FILENO)
+        logger.fd = fd;
+    else {
+        dup3(fd, logger.fd, O_CLOEXEC);
+        close(fd);
+    }
+    return true;
+}
+/* } 8 */
+
+/* ===========================================================================
+ * 9. LOOP                                                                  {
+ *    gives    struct watch, struct loop, loop_serve, struct mailbox
+ *    needs    1, 2, 8
+ *    never    reads or writes a peer's byte; never knows who is served
+ * ======================================================================== */
+
+struct loop;
+
+/* What a watch waits for and is told: the same bits in epoll and poll. */
+#define SEES_IN    0x0001
+#define SEES_OUT   0x0004
+#define SEES_ERR   0x0008
+#define SEES_HUP   0x0010
+#define SEES_RDHUP 0x2000
+
+#ifdef NUT_POLL
+_Static_assert(SEES_IN == POLLIN && SEES_OUT == POLLOUT && SEES_ERR == POLLERR &&
+               SEES_HUP == POLLHUP && SEES_RDHUP == POLLRDHUP, "poll's bits");
+#else
+_Static_assert(SEES_IN == EPOLLIN && SEES_OUT == EPOLLOUT && SEES_ERR == EPOLLERR &&
+               SEES_HUP == EPOLLHUP && SEES_RDHUP == EPOLLRDHUP, "epoll's bits");
+#endif
+
+/* A descriptor that somebody waits on.  `ready` is the loop's only way up. */
+struct watch {
+    void        (*ready)(struct watch *w, uint32_t sees);
+    struct loop  *loop;
+    int           fd;
+    uint16_t      want;                     /* 0: not in the loop */
+#ifdef NUT_POLL
+    uint32_t      slot;
+#endif
+};
+
+#define SCRATCH_FRONT 4096u                 /* an unfinished remainder goes here ... */
+#define SCRATCH_READ  65536u                /* ... and what is read behind it */
+
+struct loop {
+    struct mem   mem;
+    uint64_t     now;                       /* ms, read once in a turn */
+    uint64_t     tidy_at;                   /* when spares are looked at, 0: there are none */
+    struct link  dirty[2];                  /* conns with bytes to write: servers', clients' */
+    struct link  again;                     /* conns with input that waits to be taken */
+    struct link  leaving;                   /* conns that drain before they close, oldest first */
+    struct link  grave;                     /* conns to free at the end of this turn */
+    char        *scratch;                   /* SCRATCH_FRONT + SCRATCH_READ bytes */
+#ifdef NUT_POLL
+    struct pollfd *polled;
+    struct watch **watched;
+    uint32_t       watches, cap;
+#else
+    int            epfd;
+#endif
+};
+
+#ifdef NUT_POLL
+
+static bool loop_open_waiting(struct loop *l) { return l->watches == 0; }
+
+/* Room for one more; false when memory is short. */
+static bool loop_room(struct loop *l)
+{
+    if (l->watches < l->cap)
+        return true;
+    uint32_t cap = l->cap == 0 ? 64 : l->cap * 2;
+    struct pollfd *polled = mem_take(&l->mem, cap * sizeof *polled);
+    struct watch **watched = mem_take(&l->mem, cap * sizeof *watched);
+    if (polled == NULL || watched == NULL) {
+        mem_give(&l->mem, polled, cap * sizeof *polled);
+        mem_give(&l->mem, watched, cap * sizeof *watched);
+        return false;
+    }
+    if (l->watches > 0) {
+        memcpy(polled, l->polled, l->watches * sizeof *polled);
+        memcpy(watched, l->watched, l->watches * sizeof *watched);
+    }
+    mem_give(&l->mem, l->polled, l->cap * sizeof *polled);
+    mem_give(&l->mem, l->watched, l->cap * sizeof *watched);
+    l->polled = polled;
+    l->watched = watched;
+    l->cap = cap;
+    return true;
+}
+
+/* Wait on `w` for these bits, 0 to stop.  False: the kernel or memory is short,
+ * and it is waited for as before. */
+static bool watch_for(struct watch *w, uint32_t bits)
+{
+    struct loop *l = w->loop;
+    if (w->want == 0 && bits != 0) {
+        if (!loop_room(l))
+            return false;
+        w->slot = l->watches++;
+        l->watched[w->slot] = w;
+        l->polled[w->slot].fd = w->fd;
+        l->polled[w->slot].revents = 0;
+    }
+    if (w->want != 0 && bits == 0) {
+        uint32_t last = --l->watches;
+        l->polled[w->slot] = l->polled[last];
+        l->watched[w->slot] = l->watched[last];
+        l->watched[w->slot]->slot = w->slot;
+    } else if (bits != 0) {
+        l->polled[w->slot].events = (short)bits;
+    }
+    w->want = (uint16_t)bits;
+    return true;
+}
+
+/* Serve what is ready within `ms` (-1: for ever).  A watch that is taken out
+ * moves the last one to its place, so we walk down. */
+static void loop_serve(struct loop *l, int ms)
+{
+    int n = poll(l->polled, l->watches, ms);
+    l->now = clock_ms();
+    for (uint32_t i = l->watches; n > 0 && i-- > 0; ) {
+        if (i >= l->watches || l->polled[i].revents == 0)
+            continue;
+        uint32_t sees = (uint16_t)l->polled[i].revents;
+        l->polled[i].revents = 0;
+        l->watched[i]->ready(l->watched[i], sees);
+    }
+}
+
+#else
+
+static bool loop_open_waiting(struct loop *l)
+{
+    l->epfd = epoll_create1(EPOLL_CLOEXEC);
+    return l->epfd != -1;
+}
+
+/* Wait on `w` for these bits, 0 to stop.  False: the kernel is short of memory,
+ * and it is waited for as before. */
+static bool watch_for(struct watch *w, uint32_t bits)
+{
+    if (w->want == bits)
+        return true;
+    int op = w->want == 0 ? EPOLL_CTL_ADD : bits == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+    struct epoll_event ev = {.events = bits, .data.ptr = w};
+    if (epoll_ctl(w->loop->epfd, op, w->fd, &ev) == -1)
+        return false;
+    w->want = (uint16_t)bits;
+    return true;
+}
+
+/* Serve what is ready within `ms` (-1: for ever). */
+static void loop_serve(struct loop *l, int ms)
+{
+    struct epoll_event ev[512];
+    int n = epoll_wait(l->epfd, ev, countof(ev), ms);
+    l->now = clock_ms();
+    for (int i = 0; i < n; i++) {
+        struct watch *w = ev[i].data.ptr;
+        if (w->want != 0)                   /* else it was taken out in this turn (3) */
+            w->ready(w, ev[i].events);
+    }
+}
+
+#endif
+
+static bool loop_open(struct loop *l, size_t most)
+{
+    *l = (struct loop){.mem.most = most, .now = clock_ms()};
+    list_init(&l->dirty[0]);
+    list_init(&l->dirty[1]);
+    list_init(&l->again);
+    list_init(&l->leaving);
+    list_init(&l->grave);
+    l->scratch = mem_take(&l->mem, SCRATCH_FRONT + SCRATCH_READ);
+    return l->scratch != NULL && loop_open_waiting(l);
+}
+
+/* A letter from one thread to another.  It belongs to whoever holds it: who
+ * posts it does not look at it again until it comes back. */
+struct letter { struct letter *next; struct mailbox *back; int kind; };
+
+struct mailbox {
+    pthread_mutex_t lock;
+    struct letter  *first, *last;
+    int             fd;                     /* an eventfd: readable when there is post */
+    struct watch    watch;
+};
+
+static bool mailbox_open(struct mailbox *box, int flags)
+{
+    *box = (struct mailbox){.fd = eventfd(0, EFD_CLOEXEC | flags)};
+    pthread_mutex_init(&box->lock, NULL);
+    return box->fd != -1;
+}
+
+static void mailbox_post(struct mailbox *box, struct letter *letter)
+{
+    uint64_t one = 1;
+    letter->next = NULL;
+    pthread_mutex_lock(&box->lock);
+    if (box->last == NULL)
+        box->first = letter;
+    else
+        box->last->next = letter;
+    box->last = letter;
+    pthread_mutex_unlock(&box->lock);
+    if (write(box->fd, &one, sizeof one) == -1)
+        must(errno == EAGAIN);              /* it says "there is post" already */
+}
+
+/* All letters there are, oldest first; waits for one if the fd does. */
+static struct letter *mailbox_take(struct mailbox *box)
+{
+    uint64_t count;
+    if (read(box->fd, &count, sizeof count) == -1 && errno != EAGAIN && errno != EINTR)
+        return NULL;
+    pthread_mutex_lock(&box->lock);
+    struct letter *first = box->first;
+    box->first = box->last = NULL;
+    pthread_mutex_unlock(&box->lock);
+    return first;
+}
+/* } 9 */
+
+/* ===========================================================================
+ * 10. CONN                                                                 {
+ *    gives    struct conn, conn_open, conn_say, conn_close, loop_turn,
+ *             struct address and its sockets
+ *    needs    1, 2, 8, 9
+ *    never    knows a protocol, a pool or a request
+ * ======================================================================== */
+
+struct conn;
+
+/* What the owner of a conn wants to hear. */
+struct role {
+    /* Take bytes from `in`: how many.  The rest is shown again, with more
+     * behind it.  Where c->kept is set, `in` stands in that block. */
+    size_t (*bytes)(struct conn *c, struct bytes in);
+    /* The peer has closed (0) or there was trouble (an errno): close it, now or
+     * when all is said. */
+    void (*gone)(struct conn *c, int why);
+    bool is_server;                         /* flushed first; told at once when the peer closes */
+};
+
+enum { PAUSE_OUT = 1, PAUSE_OWNER = 2 };    /* why a conn is not read */
+
+#define OUT_MARK  (1u << 20)                /* with so much unread, its own input can wait */
+#define LINGER_MS 1000                      /* how long a closing conn is drained */
+
+struct conn {
+    struct watch       watch;
+    const struct role *role;
+    struct link        todo;                /* in loop.dirty, or in loop.grave */
+    struct link        wait;                /* in loop.again, or in loop.leaving */
+    struct queue       out;
+    uint64_t           wrote;               /* bytes written since it was opened */
+    struct block      *kept;                /* input not taken yet: from `head` to its fill */
+    uint32_t           head;
+    uint32_t           size;                /* of the thing it is the first member of */
+    size_t             hope;                /* bytes the owner waits for, with those not taken */
+    uint64_t           leave_at;            /* leaving: when to close all the same */
+    int                broken;              /* why it must close: found where it could not be told */
+    uint8_t            paused;
+    bool               connecting, blocked; /* waits for the peer to take bytes */
+    bool               ended;               /* the peer sends no more */
+    bool               finishing, leaving;  /* close when all is written; only drain */
+    bool               dead;
+};
+
+/* ---- addresses and sockets */
+
+struct address { struct sockaddr_storage is; socklen_t len; };
+
+/* The address of a path or a number; false: it is a name, or none at all. */
+static bool address_read(struct address *a, const char *host, uint16_t port)
+{
+    *a = (struct address){0};
+    if (host[0] == '/') {
+        struct sockaddr_un *un = (struct sockaddr_un *)&a->is;
+        must(strlen(host) < sizeof un->sun_path);
+        un->sun_family = AF_UNIX;
+        memcpy(un->sun_path, host, strlen(host) + 1);
+        a->len = sizeof *un;
+        return true;
+    }
+    char service[8];
+    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM,
+                                     .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    snprintf(service, sizeof service, "%u", (unsigned)port);
+    if (getaddrinfo(host, service, &hints, &found) != 0)
+        return false;
+    memcpy(&a->is, found->ai_addr, found->ai_addrlen);
+    a->len = found->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
+}
+
+/* Ask the system for the address of a name: this may take its time. */
+static bool address_resolve(struct address *a, const char *host, uint16_t port)
+{
+    char service[8];
+    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    snprintf(service, sizeof service, "%u", (unsigned)port);
+    if (getaddrinfo(host, service, &hints, &found) != 0)
+        return false;
+    memcpy(&a->is, found->ai_addr, found->ai_addrlen);
+    a->len = found->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
+}
+
+/* One write a turn needs no help from Nagle; waiting for more only adds delay. */
+static void socket_tune(int fd, bool keepalive)
+{
+    int one = 1;                            /* neither is worth losing the conn over */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (keepalive)
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+}
+
+/* A socket on its way to `a`; -1 and errno.  *done: it is there already. */
+static int socket_connect(const struct address *a, bool keepalive, bool *done)
+{
+    int fd = socket(a->is.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -1;
+    if (a->is.ss_family != AF_UNIX)
+        socket_tune(fd, keepalive);
+    *done = connect(fd, (const struct sockaddr *)&a->is, a->len) == 0;
+    if (*done || errno == EINPROGRESS)
+        return fd;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+/* A path that nobody listens on any more is a leftover and goes; one that is
+ * served, or is no socket, is left alone. */
+static bool socket_path_clear(const struct address *a)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&a->is;
+    struct stat st;
+    if (lstat(un->sun_path, &st) == -1)
+        return errno == ENOENT;
+    if (!S_ISSOCK(st.st_mode)) {
+        errno = EEXIST;
+        return false;
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool served = fd != -1 && connect(fd, (const struct sockaddr *)&a->is, a->len) == 0;
+    if (fd != -1)
+        close(fd);
+    if (served) {
+        errno = EADDRINUSE;
+        return false;
+    }
+    return unlink(un->sun_path) == 0;
+}
+
+struct listening { int backlog; bool shared; unsigned mode; };
+
+/* A socket that listens on `a`; -1 and errno. */
+static int socket_listen(const struct address *a, struct listening how)
+{
+    int one = 1;
+    bool path = a->is.ss_family == AF_UNIX;
+    if (path && !socket_path_clear(a))
+        return -1;
+    int fd = socket(a->is.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -1;
+    bool ok = (path || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0) &&
+              (path || !how.shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0) &&
+              bind(fd, (const struct sockaddr *)&a->is, a->len) == 0 &&
+              (!path || how.mode == 0 ||
+               chmod(((const struct sockaddr_un *)&a->is)->sun_path, how.mode) == 0) &&
+              listen(fd, how.backlog) == 0;
+    if (ok)
+        return fd;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+/* ---- reading and writing */
+
+static bool conn_is_paused(const struct conn *c) { return c->paused != 0; }
+
+/* Tell the loop what this conn waits for now. */
+static void conn_watch(struct conn *c)
+{
+    uint32_t bits = 0;
+    if (c->dead)
+        return;
+    if (c->connecting || c->blocked)
+        bits |= SEES_OUT;
+    if (!c->connecting && !c->ended && !conn_is_paused(c))
+        bits |= SEES_IN;
+    if (c->role->is_server)
+        bits |= SEES_RDHUP;
+    /* With nothing to wait for it stays in the loop, to hear of a reset. */
+    if (!watch_for(&c->watch, bits == 0 ? SEES_ERR : bits))
+        c->broken = ENOMEM;
+}
+
+static void conn_close(struct conn *c)
+{
+    if (c->dead)
+        return;
+    c->dead = true;
+    if (c->watch.want != 0)
+        must(watch_for(&c->watch, 0));
+    if (list_linked(&c->todo))
+        list_cut(&c->todo);
+    if (list_linked(&c->wait))
+        list_cut(&c->wait);
+    list_push(&c->watch.loop->grave, &c->todo);
+}
+
+/* Have it written at the end of this turn. */
+static void conn_touch(struct conn *c)
+{
+    if (!c->dead && !list_linked(&c->todo))
+        list_push(&c->watch.loop->dirty[c->role->is_server ? 0 : 1], &c->todo);
+}
+
+/* Say something to the peer.  If memory is short the conn closes: what it hears
+ * later would make no sense to it. */
+static void conn_say(struct conn *c, struct bytes b)
+{
+    if (c->dead)
+        return;
+    if (!nut_queue_put(&c->watch.loop->mem, &c->out, b))
+        c->broken = ENOMEM;
+    conn_touch(c);
+}
+
+/* Close when all is written, and then let the peer finish: to close with unread
+ * input would reset the connection, and the peer might lose our last words. */
+static void conn_finish(struct conn *c)
+{
+    c->finishing = true;
+    conn_touch(c);
+}
+
+static void conn_pause(struct conn *c, uint8_t why)
+{
+    if ((c->paused & why) != 0)
+        return;
+    c->paused |= why;
+    if (list_linked(&c->wait) && !c->leaving)
+        list_cut(&c->wait);
+    conn_touch(c);                          /* the watch changes when it is flushed */
+}
+
+static void conn_resume(struct conn *c, uint8_t why)
+{
+    if ((c->paused & why) == 0)
+        return;
+    c->paused = (uint8_t)(c->paused & ~why);
+    if (conn_is_paused(c) || c->dead)
+        return;
+    if (c->kept != NULL && !list_linked(&c->wait))
+        list_push(&c->watch.loop->again, &c->wait);
+    conn_touch(c);
+}
+
+/* All is written: shut our side, and drain the other for a moment. */
+static void conn_leave(struct conn *c)
+{
+    struct loop *l = c->watch.loop;
+    if (shutdown(c->watch.fd, SHUT_WR) == -1 || c->ended) {
+        conn_close(c);
+        return;
+    }
+    if (list_linked(&c->wait))
+        list_cut(&c->wait);
+    c->leaving = true;
+    c->paused = 0;
+    c->leave_at = l->now + LINGER_MS;
+    list_push(&l->leaving, &c->wait);
+    conn_watch(c);
+}
+
+/* The pieces of a queue, as the kernel takes them. */
+static int queue_iov(const struct queue *q, struct iovec *iov, int room, size_t *len)
+{
+    int n = 0;
+    *len = 0;
+    for (const struct piece *p = q->first; p != NULL && n < room; p = p->next) {
+        iov[n++] = (struct iovec){p->at, p->len};
+        *len += p->len;
+    }
+    return n;
+}
+
+/* Write what there is, as far as the peer takes it; false: the conn is lost. */
+static bool conn_write(struct conn *c)
+{
+    struct iovec iov[64];
+    size_t len;
+    c->blocked = false;
+    while (c->out.len > 0 && !c->blocked) {
+        struct msghdr msg = {.msg_iov = iov};
+        int pieces = queue_iov(&c->out, iov, countof(iov), &len);
+        msg.msg_iovlen = (unsigned char)pieces;     /* int in musl, size_t in glibc */
+        ssize_t n = pieces == 1 ? send(c->watch.fd, iov[0].iov_base, len, MSG_NOSIGNAL)
+                                : sendmsg(c->watch.fd, &msg, MSG_NOSIGNAL);
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1 && errno != EAGAIN)
+            return false;
+        c->blocked = n == -1 || (size_t)n < len;
+        if (n > 0) {
+            c->wrote += (uint64_t)n;
+            nut_queue_drop(&c->watch.loop->mem, &c->out, (size_t)n);
+        }
+    }
+    return true;
+}
+
+static void conn_flush(struct conn *c)
+{
+    if (c->broken == 0 && !c->connecting && !c->leaving && !conn_write(c))
+        c->broken = errno;
+    if (c->broken != 0) {
+        c->role->gone(c, c->broken);
+        return;
+    }
+    if (c->finishing && c->out.len == 0) {
+        conn_leave(c);
+        return;
+    }
+    if (c->out.len > OUT_MARK)
+        conn_pause(c, PAUSE_OUT);
+    else if (c->out.len <= OUT_MARK / 2)
+        conn_resume(c, PAUSE_OUT);
+    conn_watch(c);
+}
+
+/* Keep what was not taken: the conn's own memory, only as long as it is needed. */
+static bool conn_keep(struct conn *c, struct bytes rest)
+{
+    size_t room = rest.len;
+    if (rest.len == 0) {
+        c->hope = 0;
+        return true;
+    }
+    if (c->hope > rest.len)
+        room = least_of(c->hope, most_of(1u << 20, 2 * rest.len));
+    else if (rest.len > SCRATCH_FRONT)
+        room = 2 * rest.len;
+    c->kept = block_take(&c->watch.loop->mem, room);
+    if (c->kept == NULL)
+        return false;
+    memcpy(c->kept->bytes, rest.at, rest.len);
+    c->kept->fill = (uint32_t)rest.len;     /* <= cap */
+    c->head = 0;
+    return true;
+}
+
+static struct bytes conn_input(const struct conn *c)
+{
+    return (struct bytes){c->kept->bytes + c->head, c->kept->fill - c->head};
+}
+
+static void conn_kept_drop(struct conn *c)
+{
+    if (c->kept != NULL)
+        block_drop(&c->watch.loop->mem, c->kept);
+    c->kept = NULL;
+}
+
+/* Show the owner what is kept; what it takes goes. */
+static void conn_show_kept(struct conn *c)
+{
+    size_t took = c->role->bytes(c, conn_input(c));
+    if (c->dead)
+        return;
+    c->head += (uint32_t)took;              /* <= fill */
+    if (c->head == c->kept->fill) {
+        conn_kept_drop(c);
+        c->hope = 0;
+    }
+}
+
+/* Show the owner what stands in scratch, and keep what it does not take. */
+static void conn_show(struct conn *c, struct bytes in)
+{
+    size_t took = c->role->bytes(c, in);
+    if (!c->dead && !conn_keep(c, bytes_from(in, took)))
+        c->role->gone(c, ENOMEM);
+}
+
+/* A long remainder stays where it is and is read on there.  -1 and errno, or
+ * how many bytes came of *room. */
+static ssize_t conn_read_kept(struct conn *c, size_t *room)
+{
+    if (c->kept->fill == c->kept->cap) {
+        struct bytes rest = conn_input(c);
+        struct block *full = c->kept;
+        if (!conn_keep(c, rest)) {
+            c->kept = full;
+            errno = ENOMEM;
+            return -1;
+        }
+        block_drop(&c->watch.loop->mem, full);
+    }
+    *room = least_of(c->kept->cap - c->kept->fill, 1u << 20);
+    ssize_t n = recv(c->watch.fd, c->kept->bytes + c->kept->fill, *room, 0);
+    if (n > 0) {
+        c->kept->fill += (uint32_t)n;       /* <= cap */
+        conn_show_kept(c);
+    }
+    return n;
+}
+
+/* The bulk of a large value goes into a block of its own, which the owner can
+ * hand on by reference; what comes behind it goes into scratch. */
+static ssize_t conn_read_bulk(struct conn *c, size_t *room)
+{
+    struct loop *l = c->watch.loop;
+    struct block *b = block_take(&l->mem, least_of(c->hope, SCRATCH_READ - sizeof *b));
+    if (b == NULL) {
+        errno = ENOMEM;
+        return -1;
+    }
+    struct iovec iov[2] = {{b->bytes, least_of(c->hope, b->cap)}, {l->scratch, SCRATCH_READ}};
+    *room = iov[0].iov_len + iov[1].iov_len;
+    ssize_t n = readv(c->watch.fd, iov, 2);
+    size_t got = n > 0 ? (size_t)n : 0, in_block = least_of(got, iov[0].iov_len);
+    if (n > 0) {
+        b->fill = (uint32_t)in_block;
+        c->kept = b;
+        size_t took = c->role->bytes(c, (struct bytes){b->bytes, in_block});
+        c->kept = NULL;
+        must(c->dead || took == in_block);  /* only who takes all has hope and nothing kept */
+    }
+    block_drop(&l->mem, b);
+    if (!c->dead && got > in_block)
+        conn_show(c, (struct bytes){l->scratch, got - in_block});
+    return n;
+}
+
+/* A short remainder is put in front of what is read. */
+static ssize_t conn_read_scratch(struct conn *c, size_t *room)
+{
+    struct loop *l = c->watch.loop;
+    struct bytes rest = c->kept == NULL ? (struct bytes){0} : conn_input(c);
+    char *at = l->scratch + SCRATCH_FRONT - rest.len;
+    *room = SCRATCH_READ;
+    ssize_t n = recv(c->watch.fd, l->scratch + SCRATCH_FRONT, SCRATCH_READ, 0);
+    if (n > 0) {
+        if (rest.len > 0)
+            memcpy(at, rest.at, rest.len);
+        conn_kept_drop(c);
+        conn_show(c, (struct bytes){at, rest.len + (size_t)n});
+    }
+    return n;
+}
+
+/* What comes after we have said our last word is not looked at. */
+static ssize_t conn_read_away(struct conn *c, size_t *room)
+{
+    *room = SCRATCH_READ;
+    return recv(c->watch.fd, c->watch.loop->scratch, SCRATCH_READ, 0);
+}
+
+/* Read until the peer has no more, or others should have a turn.  A short read
+ * means drained: no read is made only to hear EAGAIN.  But where the peer is
+ * known to have closed (`to_end`), its end is read with its last bytes. */
+static void conn_read(struct conn *c, bool to_end)
+{
+    size_t room = 0;
+    for (int rounds = 0; rounds < 16; rounds++) {
+        if (c->dead || c->ended || conn_is_paused(c) || c->broken != 0)
+            return;
+        ssize_t n = c->leaving ? conn_read_away(c, &room)
+                  : c->kept != NULL && c->kept->fill - c->head > SCRATCH_FRONT ? conn_read_kept(c, &room)
+                  : c->kept == NULL && c->hope >= NUT_BIG ? conn_read_bulk(c, &room)
+                  : conn_read_scratch(c, &room);
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1 && errno == EAGAIN)
+            return;
+        if (n <= 0) {
+            c->ended = n == 0;
+            if (c->leaving)
+                conn_close(c);
+            else
+                c->role->gone(c, n == 0 ? 0 : errno);
+            return;
+        }
+        if ((size_t)n < room && !to_end)
+            return;
+    }
+}
+
+static int socket_error(int fd)
+{
+    int why = 0;
+    socklen_t len = sizeof why;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &len) == -1 ? errno : why;
+}
+
+static void conn_ready(struct watch *w, uint32_t sees)
+{
+    struct conn *c = container_of(w, struct conn, watch);
+    if (c->connecting) {
+        int why = socket_error(w->fd);
+        if (why != 0) {
+            c->role->gone(c, why);
+            return;
+        }
+        c->connecting = false;
+        conn_touch(c);
+        return;
+    }
+    if (sees & SEES_OUT)
+        conn_touch(c);
+    if ((c->ended || conn_is_paused(c)) && (sees & (SEES_ERR | SEES_HUP))) {
+        int why = socket_error(w->fd);      /* nobody reads, so it is told here */
+        c->role->gone(c, why != 0 ? why : ECONNRESET);
+    } else if (sees & (SEES_IN | SEES_ERR | SEES_HUP | SEES_RDHUP)) {
+        conn_read(c, (sees & (SEES_RDHUP | SEES_HUP)) != 0);
+    }
+}
+
+/* Open a conn in memory of `size` bytes that begins with it, is all zero, and is
+ * given back when it is buried.  Owns fd, also on false. */
+static bool conn_open(struct conn *c, uint32_t size, struct loop *l, int fd, const struct role *role)
+{
+    c->watch = (struct watch){.ready = conn_ready, .loop = l, .fd = fd};
+    c->role = role;
+    c->size = size;
+    if (watch_for(&c->watch, SEES_IN | (role->is_server ? SEES_RDHUP : 0u)))
+        return true;
+    close(fd);
+    return false;
+}
+
+static void conn_bury(struct conn *c)
+{
+    struct mem *m = &c->watch.loop->mem;
+    list_cut(&c->todo);
+    close(c->watch.fd);
+    nut_queue_free(m, &c->out);
+    conn_kept_drop(c);
+    mem_give(m, c, c->size);
+}
+
+static struct conn *conn_first(struct link *list)
+{
+    return list_empty(list) ? NULL : container_of(list->next, struct conn, todo);
+}
+
+/* Input that was paused is shown before more is read.  Each conn once: one that
+ * is paused again has left the list, one that goes on has been read dry. */
+static void loop_show_again(struct loop *l)
+{
+    struct link list;
+    if (list_empty(&l->again))
+        return;
+    list = l->again;                        /* take the whole ring over */
+    list.next->prev = list.prev->next = &list;
+    list_init(&l->again);
+    while (!list_empty(&list)) {
+        struct conn *c = container_of(list.next, struct conn, wait);
+        list_cut(&c->wait);
+        if (c->kept != NULL && !conn_is_paused(c))
+            conn_show_kept(c);
+    }
+}
+
+/* Write what was said, servers first: what they answer can come while the
+ * clients are written. */
+static void loop_flush(struct loop *l)
+{
+    for (int side = 0; side < 2; side++) {
+        struct conn *c;
+        while ((c = conn_first(&l->dirty[side])) != NULL) {
+            list_cut(&c->todo);
+            conn_flush(c);
+            if (!list_empty(&l->dirty[0]))
+                side = 0;
+        }
+    }
+}
+
+static void loop_leave(struct loop *l)
+{
+    while (!list_empty(&l->leaving)) {
+        struct conn *c = container_of(l->leaving.next, struct conn, wait);
+        if (c->leave_at > l->now)
+            return;
+        conn_close(c);
+    }
+}
+
+#define TIDY_MS 1000
+
+static void loop_tidy(struct loop *l)
+{
+    if (l->now < l->tidy_at)
+        return;
+    if (l->tidy_at != 0)
+        nut_mem_tidy(&l->mem);
+    l->tidy_at = mem_spares(&l->mem) ? l->now + TIDY_MS : 0;
+}
+
+/* How long the loop may wait: until `due` (UINT64_MAX: nothing is), or one of
+ * its own timers. */
+static int loop_patience(const struct loop *l, uint64_t due)
+{
+    if (!list_empty(&l->again))
+        return 0;
+    if (!list_empty(&l->leaving)) {
+        uint64_t at = container_of(l->leaving.next, struct conn, wait)->leave_at;
+        due = due < at ? due : at;
+    }
+    if (l->tidy_at != 0 && l->tidy_at < due)
+        due = l->tidy_at;
+    if (due == UINT64_MAX)
+        return -1;
+    uint64_t now = clock_ms();
+    return due <= now ? 0 : (int)least_of(due - now, 60000);
+}
+
+/* What a turn ends with, when all are served. */
+static void loop_settle(struct loop *l)
+{
+    struct conn *c;
+    loop_flush(l);
+    loop_leave(l);
+    while ((c = conn_first(&l->grave)) != NULL)
+        conn_bury(c);
+    loop_tidy(l);
+}
+/* } 10 */
+
+/* ===========================================================================
+ * 11. SERVER                                                               {
+ *    gives    struct worker, struct pool, struct server, struct lane, struct part,
+ *             pool_pick, server_lane, lane_push, lane_detach, server_failed
+ *    needs    1-10
+ *    never    knows clients, or what a request wants: it owes replies to parts
+ *
+ * A lane is one connection to a server, and the FIFO of who is owed a reply on
+ * it.  Lanes are shared by all clients; a client stays on one lane of a server,
+ * so what it wrote it can read.
+ * ======================================================================== */
+
+/* Trouble of our own, where no errno says it. */
+enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_SELECT };
+
+/* What a client is told of trouble with a server.  twemproxy's reasons, and
+ * behind them whether the server may have seen the request. */
+#define TROUBLES(_) \
+/*     why            reason                              */ \
+    _( WHY_CLOSED,    "Connection closed by server"       ) \
+    _( WHY_AUTH,      "Server refused the password"       ) \
+    _( WHY_SELECT,    "Server refused the database"       ) \
+    _( EACCES,        "Permission denied"                 ) \
+    _( ECONNREFUSED,  "Connection refused"                ) \
+    _( ECONNRESET,    "Connection reset by peer"          ) \
+    _( EHOSTDOWN,     "Host is down"                      ) \
+    _( EHOSTUNREACH,  "No route to host"                  ) \
+    _( EINVAL,        "Invalid argument"                  ) \
+    _( EMFILE,        "Too many open files"               ) \
+    _( ENETUNREACH,   "Network is unreachable"            ) \
+    _( ENOENT,        "No such file or directory"         ) \
+    _( ENOMEM,        "Cannot allocate memory"            ) \
+    _( EPIPE,         "Broken pipe"                       ) \
+    _( ETIMEDOUT,     "Connection timed out"              ) \
+    _( -1,            "Input/output error"                )
+
+static const struct trouble { int why; const char *reason; struct bytes text[2][2]; } troubles[] = {
+#define UNSENT ": the request was not sent\r\n"
+#define MAYBE  ": the request may have been applied\r\n"
+#define TEXT_OF(s) {"" s, sizeof(s) - 1}
+#define ROW(why, reason) \
+    {why, reason, {{TEXT_OF("SERVER_ERROR " reason MAYBE), TEXT_OF("SERVER_ERROR " reason UNSENT)}, \
+                   {TEXT_OF("-ERR " reason MAYBE),         TEXT_OF("-ERR " reason UNSENT)}}},
+    TROUBLES(ROW)
+#undef ROW
+};
+
+static const struct trouble *trouble_for(int why)
+{
+    size_t i = 0;
+    while (i + 1 < countof(troubles) && troubles[i].why != why)
+        i++;
+    return &troubles[i];
+}
+
+static struct bytes trouble_text(int64_t protocol, int why, bool unsent)
+{
+    return trouble_for(why)->text[protocol == REDIS][unsent];
+}
+
+struct request;
+
+/* What one request asks of one server. */
+struct part {
+    struct part    *next;                   /* in its lane's FIFO */
+    struct link     due;                    /* in pool.due, by deadline */
+    struct request *request;
+    struct lane    *lane;                   /* NULL: on no lane (any more) */
+    struct server  *server;
+    uint64_t        at;                     /* where the question begins in the lane's stream */
+    uint64_t        due_at;
+    uint32_t        len;                    /* bytes of the question */
+    uint32_t        keys;                   /* how many keys it asks for */
+    uint32_t        line;                   /* memcached: bytes of them in the line so far */
+    uint32_t        next_key;               /* memcached: the request's key that may come next */
+    enum expect     expect;
+    bool            answered;               /* the request knows its reply */
+    bool            overdue;                /* its client was told that time is up */
+    bool            lost;                   /* its reply did not find memory */
+    struct queue    reply;                  /* where replies are merged */
+    struct bytes    trouble;                /* an error of ours instead of a reply */
+};
+
+enum lane_kind { LANE_SHARED, LANE_PROBE };
+
+struct lane {
+    struct server *server;
+    struct conn   *conn;                    /* NULL: not connected */
+    struct part   *first, *last;            /* owed replies, oldest first (2) */
+    struct queue   later;                   /* questions, until the server has greeted us */
+    uint64_t       said;                    /* bytes of questions, since it was opened */
+    uint64_t       greeting;                /* bytes of our greeting, in front of them */
+    uint32_t       greetings;               /* replies to it that are still to come */
+    enum lane_kind kind;
+    bool           naming;                  /* waits for the server's address */
+    bool           scanning;                /* `scan` is inside a reply */
+    struct reply   scan;
+};
+
+struct lane_conn { struct conn conn; struct lane *lane; };
+
+/* A server's name on its way to the resolver and back. */
+enum { LETTER_STOP, LETTER_COUNT, LETTER_NAME };
+struct name_letter {
+    struct letter  letter;
+    struct server *server;
+    const char    *host;
+    uint16_t       port;
+    bool           found;
+    struct address address;
+};
+
+struct server {
+    struct pool              *pool;
+    const struct server_conf *conf;
+    struct server_stats       stats;
+    struct lane              *lane;         /* server_connections of them */
+    struct lane               probe;
+    struct address            address;
+    bool                      known;        /* `address` is one to try */
+    bool                      asked;        /* `name` is on its way */
+    bool                      is_name;      /* `host` must be resolved */
+    struct name_letter        name;
+    uint32_t                  failures;     /* in a row */
+    uint64_t                  late_at;      /* when a timeout was last counted among them */
+    int                       why;          /* the last one */
+    bool                      down;
+    struct link               in_down;      /* in pool.down */
+    uint64_t                  probe_at;     /* down: when to probe, or to give the probe up */
+};
+
+/* Which part a server's keys go to, while a request is dealt out. */
+struct deal { uint32_t part; };
+
+struct worker;
+
+struct pool {
+    const struct pool_fields *conf;
+    const char               *name;
+    struct worker            *worker;
+    struct loop              *loop;
+    struct pool_stats         stats;
+    struct server            *server;       /* in the order of names */
+    uint32_t                  servers;
+    struct member            *member;       /* the same, as RING wants it */
+    struct deal              *deal;
+    struct ring               ring;
+    struct link               due;          /* parts by deadline: they all have the same patience */
+    struct link               down;         /* servers that are down */
+    struct watch              door;         /* the listening socket */
+    uint64_t                  door_at;      /* the door is shut until then, 0: it is open */
+    uint32_t                  clients;      /* let in so far: numbers them */
+};
+
+struct worker {
+    struct loop     loop;
+    struct lexicon  lexicon;
+    struct frame    frame;                  /* for whatever request is looked at */
+    struct pool    *pool;
+    uint32_t        pools;
+    uint64_t        accepted;               /* conns ever made, for the stats */
+    uint64_t        random;
+    bool            stopping;
+    struct mailbox  box;
+    struct mailbox *resolver, *control;
+    struct letter   stop;
+    struct snapshot *snapshot;
+    pthread_t       thread;
+};
+
+/* xorshift64*: for `random` pools and jitter; nothing secret hangs on it. */
+static uint32_t worker_random(struct worker *w)
+{
+    uint64_t x = w->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    w->random = x;
+    return (uint32_t)(x * 0x2545f4914f6cdd1du >> 32);
+}
+
+/* ---- from keys to servers */
+
+/* The number of the server for a key; NUT_NOBODY when all are out. */
+static uint32_t pool_pick(struct pool *pool, struct bytes key)
+{
+    if (pool->servers == 1)
+        return 0;
+    if (pool->conf->hash_tag != NULL)
+        key = nut_tagged(key, pool->conf->hash_tag);
+    uint32_t lot = pool->ring.spread == RANDOM ? worker_random(pool->worker) : 0;
+    return nut_ring_pick(&pool->ring, nut_hash((int)pool->conf->hash, key), lot);
+}
+
+/* Build the ring of those who are in.  Without memory the old one stays: keys
+ * of a server that is down then fail, until the next change. */
+static void pool_ring(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->servers; i++)
+        pool->member[i].out = pool->server[i].down && pool->conf->auto_eject_hosts;
+    if (!nut_ring_build(&pool->loop->mem, &pool->ring, (enum spread)pool->conf->distribution,
+                        pool->member, pool->servers))
+        log_at(LOG_ERROR, "pool '%s': no memory to change the ring", pool->name);
+}
+
+/* ---- lanes */
+
+static bool lane_is_open(const struct lane *lane) { return lane->conn != NULL || lane->naming; }
+
+/* Where questions go: they are held back until the server has greeted us. */
+static struct queue *lane_queue(struct lane *lane)
+{
+    return lane->conn == NULL || lane->greetings > 0 ? &lane->later : &lane->conn->out;
+}
+
+/* How many bytes of questions the kernel has taken. */
+static uint64_t lane_wrote(const struct lane *lane)
+{
+    if (lane->conn == NULL || lane->conn->wrote < lane->greeting)
+        return 0;
+    return lane->conn->wrote - lane->greeting;
+}
+
+static bool greeting_word(struct mem *m, struct queue *q, const char *word)
+{
+    struct bytes b = bytes_of(word);
+    return queue_put_number(m, q, '$', b.len) && nut_queue_put(m, q, b) &&
+           nut_queue_put(m, q, lit("\r\n"));
+}
+
+/* What a new connection begins with: AUTH, then SELECT; a probe then asks for a
+ * sign of life.  False: no memory. */
+static bool lane_greet(struct lane *lane)
+{
+    const struct pool_fields *conf = lane->server->pool->conf;
+    struct mem *m = &lane->server->pool->loop->mem;
+    struct queue *q = &lane->conn->out;
+    char db[21] = {0};
+    bool ok = true;
+    lane->greetings = 0;
+    if (conf->protocol == REDIS && conf->redis_auth != NULL) {
+        ok = nut_queue_put(m, q, lit("*2\r\n$4\r\nAUTH\r\n")) && greeting_word(m, q, conf->redis_auth);
+        lane->greetings++;
+    }
+    if (conf->protocol == REDIS && conf->redis_db > 0) {
+        number_write(db, (uint64_t)conf->redis_db);
+        ok = ok && nut_queue_put(m, q, lit("*2\r\n$6\r\nSELECT\r\n")) && greeting_word(m, q, db);
+        lane->greetings++;
+    }
+    if (lane->kind == LANE_PROBE) {
+        ok = ok && nut_queue_put(m, q, conf->protocol == REDIS ? lit("*1\r\n$4\r\nPING\r\n")
+                                                               : lit("version\r\n"));
+        lane->greetings++;
+    }
+    lane->greeting = q->len;
+    return ok;
+}
+
+/* Which of our greetings is answered next. */
+static int lane_greeting_why(const struct lane *lane)
+{
+    const struct pool_fields *conf = lane->server->pool->conf;
+    uint32_t left = lane->greetings - (lane->kind == LANE_PROBE ? 1 : 0);
+    if (left == 0)
+        return EINVAL;
+    return left == (conf->redis_db > 0 ? 2u : 1u) && conf->redis_auth != NULL ? WHY_AUTH : WHY_SELECT;
+}
+
+/* Connect a lane whose server's address is known: 0, or why not. */
+static int lane_connect(struct lane *lane, const struct role *role)
+{
+    struct server *s = lane->server;
+    struct loop *l = s->pool->loop;
+    bool done;
+    int fd = socket_connect(&s->address, s->pool->conf->tcpkeepalive, &done);
+    if (fd == -1)
+        return errno;
+    struct lane_conn *lc = mem_zero(&l->mem, sizeof *lc);
+    if (lc == NULL) {
+        close(fd);
+        return ENOMEM;
+    }
+    lc->lane = lane;
+    if (!conn_open(&lc->conn, sizeof *lc, l, fd, role)) {       /* owns fd now */
+        mem_give(&l->mem, lc, sizeof *lc);
+        return ENOMEM;
+    }
+    lc->conn.connecting = !done;
+    lane->conn = &lc->conn;
+    lane->naming = lane->scanning = false;
+    lane->said = lane->later.len;
+    s->pool->worker->accepted++;
+    if (!lane_greet(lane)) {
+        conn_close(lane->conn);
+        lane->conn = NULL;
+        return ENOMEM;
+    }
+    if (lane->greetings == 0)
+        queue_join(&lane->conn->out, &lane->later);
+    conn_touch(lane->conn);
+    return 0;
+}
+
+/* Open a lane: at once, or when the server's name is resolved.  0, or why not. */
+static int lane_open(struct lane *lane, const struct role *role)
+{
+    struct server *s = lane->server;
+    if (s->known)
+        return lane_connect(lane, role);
+    lane->naming = true;
+    lane->said = lane->later.len;
+    if (!s->asked) {
+        s->asked = true;
+        s->name.letter.kind = LETTER_NAME;
+        s->name.letter.back = &s->pool->worker->box;
+        mailbox_post(s->pool->worker->resolver, &s->name.letter);
+    }
+    return 0;
+}
+
+/* The bytes of a question from `from` on were put into lane_queue: it is asked. */
+static void lane_push(struct lane *lane, struct part *p, uint32_t len)
+{
+    struct server *s = lane->server;
+    struct pool *pool = s->pool;
+    p->lane = lane;
+    p->server = s;
+    p->next = NULL;
+    p->at = lane->said;
+    p->len = len;
+    lane->said += len;
+    if (lane->last == NULL)
+        lane->first = p;
+    else
+        lane->last->next = p;
+    lane->last = p;
+    if (pool->conf->timeout > 0) {
+        p->due_at = pool->loop->now + (uint64_t)pool->conf->timeout;
+        list_push(&pool->due, &p->due);
+    }
+    s->stats.requests++;
+    s->stats.request_bytes += len;
+    if (lane->conn != NULL)
+        conn_touch(lane->conn);
+}
+
+/* The head of a lane has its reply, or will get none: it leaves the lane. */
+static struct part *lane_cut(struct lane *lane)
+{
+    struct part *p = lane->first;
+    lane->first = p->next;
+    if (lane->first == NULL)
+        lane->last = NULL;
+    p->next = NULL;
+    p->lane = NULL;
+    if (list_linked(&p->due))
+        list_cut(&p->due);
+    return p;
+}
+
+/* Close a lane's connection; its parts stay in the FIFO.  *unsent is what the
+ * kernel has not taken, beginning in the middle of a part perhaps. */
+static void lane_disconnect(struct lane *lane, struct queue *unsent)
+{
+    *unsent = (struct queue){0};
+    if (lane->conn != NULL && lane->greetings == 0)
+        queue_join(unsent, &lane->conn->out);
+    else
+        queue_join(unsent, &lane->later);
+    if (lane->conn != NULL)
+        conn_close(lane->conn);
+    lane->conn = NULL;
+    lane->naming = lane->scanning = false;
+    lane->greetings = 0;
+}
+
+/* ---- up and down */
+
+static void server_count_loss(struct server *s, int why)
+{
+    if (why == WHY_CLOSED)
+        s->stats.server_eof++;
+    else if (why == ETIMEDOUT)
+        s->stats.server_timedout++;
+    else
+        s->stats.server_err++;
+}
+
+static uint64_t server_jitter(struct server *s, uint64_t ms)
+{
+    return ms + worker_random(s->pool->worker) % (ms / 8 + 1);
+}
+
+static void server_mark_down(struct server *s)
+{
+    struct pool *pool = s->pool;
+    bool eject = pool->conf->auto_eject_hosts;
+    uint64_t wait = (uint64_t)(eject ? pool->conf->server_retry_timeout : pool->conf->probe_interval);
+    s->down = true;
+    s->failures = 0;
+    s->probe_at = pool->loop->now + server_jitter(s, wait);
+    list_push(&pool->down, &s->in_down);
+    log_at(LOG_NOTICE, "pool '%s': server '%s' is down%s: %s", pool->name, s->conf->name,
+           eject ? " and ejected" : "", trouble_for(s->why)->reason);
+    if (!eject)
+        return;
+    pool->stats.server_ejects++;
+    s->stats.server_ejected_at = clock_wall_us();
+    pool_ring(pool);
+}
+
+static void server_mark_up(struct server *s)
+{
+    s->down = false;
+    s->failures = 0;
+    list_cut(&s->in_down);
+    log_at(LOG_NOTICE, "pool '%s': server '%s' is up", s->pool->name, s->conf->name);
+    if (s->pool->conf->auto_eject_hosts)
+        pool_ring(s->pool);
+}
+
+/* Count trouble with requests.  True: this made the server go down. */
+static bool server_failed(struct server *s, int why)
+{
+    s->why = why;
+    if (s->is_name && !s->asked)
+        s->known = false;                   /* its name may stand for another address by now */
+    if (s->down || (int64_t)++s->failures < s->pool->conf->server_failure_limit)
+        return false;
+    server_mark_down(s);
+    return true;
+}
+
+static void server_answered(struct server *s)
+{
+    s->failures = 0;
+    s->stats.responses++;
+}
+
+/* The lane for a client, open; NULL and *why when the server cannot be asked. */
+static struct lane *server_lane(struct server *s, uint32_t client, const struct role *role, int *why)
+{
+    struct lane *lane = &s->lane[client % (uint32_t)s->pool->conf->server_connections];
+    *why = s->why;
+    if (s->down)
+        return NULL;
+    if (lane_is_open(lane))
+        return lane;
+    *why = lane_open(lane, role);
+    if (*why == 0)
+        return lane;
+    server_count_loss(s, *why);
+    server_failed(s, *why);
+    return NULL;
+}
+
+/* ---- probes */
+
+static void probe_close(struct server *s)
+{
+    struct queue unsent;
+    lane_disconnect(&s->probe, &unsent);
+    nut_queue_free(&s->pool->loop->mem, &unsent);
+}
+
+/* A probe has failed, or was never made: there will be another. */
+static void probe_again(struct server *s)
+{
+    probe_close(s);
+    if (s->is_name && !s->asked)
+        s->known = false;
+    s->probe_at = s->pool->loop->now + server_jitter(s, (uint64_t)s->pool->conf->probe_interval);
+}
+
+#define PROBE_PATIENCE_MS 5000
+
+static void probe_start(struct server *s, const struct role *role)
+{
+    uint64_t patience = (uint64_t)s->pool->conf->timeout;
+    if (patience == 0 || patience > PROBE_PATIENCE_MS)
+        patience = PROBE_PATIENCE_MS;
+    s->probe_at = s->pool->loop->now + patience;
+    if (lane_open(&s->probe, role) != 0)
+        probe_again(s);
+}
+
+/* Probe what is due, and give up what takes too long. */
+static void pool_probe(struct pool *pool, const struct role *role)
+{
+    for (struct link *at = pool->down.next, *next; at != &pool->down; at = next) {
+        struct server *s = container_of(at, struct server, in_down);
+        next = at->next;
+        if (s->probe_at > pool->loop->now)
+            continue;
+        if (lane_is_open(&s->probe))
+            probe_again(s);
+        else
+            probe_start(s, role);
+    }
+}
+
+/* When this pool has something to do by itself; UINT64_MAX: never. */
+static uint64_t pool_due(const struct pool *pool)
+{
+    uint64_t due = UINT64_MAX;
+    if (!list_empty(&pool->due))
+        due = container_of(pool->due.next, struct part, due)->due_at;
+    for (const struct link *at = pool->down.next; at != &pool->down; at = at->next) {
+        const struct server *s = container_of(at, struct server, in_down);
+        due = due < s->probe_at ? due : s->probe_at;
+    }
+    if (pool->door_at != 0 && pool->door_at < due)
+        due = pool->door_at;
+    return due;
+}
+
+/* ---- making and ending */
+
+static bool server_open(struct server *s, struct pool *pool, const struct server_conf *conf)
+{
+    uint32_t lanes = (uint32_t)pool->conf->server_connections;
+    *s = (struct server){.pool = pool, .conf = conf};
+    s->is_name = !address_read(&s->address, conf->host, conf->port);
+    s->known = !s->is_name;
+    s->name = (struct name_letter){.server = s, .host = conf->host, .port = conf->port};
+    s->probe = (struct lane){.server = s, .kind = LANE_PROBE};
+    s->lane = mem_zero(&pool->loop->mem, lanes * sizeof *s->lane);
+    for (uint32_t i = 0; s->lane != NULL && i < lanes; i++)
+        s->lane[i].server = s;
+    return s->lane != NULL;
+}
+
+/* Set a pool up for a worker; false: no memory. */
+static bool pool_open(struct pool *pool, struct worker *w, const struct pool_conf *conf)
+{
+    struct mem *m = &w->loop.mem;
+    uint32_t n = conf->key.servers.n;
+    *pool = (struct pool){.conf = &conf->key, .name = conf->name, .worker = w, .loop = &w->loop};
+    list_init(&pool->due);
+    list_init(&pool->down);
+    pool->server = mem_take(m, n * sizeof *pool->server);
+    pool->member = mem_zero(m, n * sizeof *pool->member);
+    pool->deal = mem_take(m, n * sizeof *pool->deal);
+    if (pool->server == NULL || pool->member == NULL || pool->deal == NULL)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct server_conf *s = &conf->key.servers.at[i];
+        pool->member[i] = (struct member){.name = bytes_of(s->name), .weight = s->weight};
+        pool->deal[i].part = NUT_NOBODY;
+        if (!server_open(&pool->server[i], pool, s))
+            return false;
+        pool->servers++;
+    }
+    return nut_ring_build(m, &pool->ring, (enum spread)pool->conf->distribution, pool->member, n);
+}
+/* } 11 */
+
+/* ===========================================================================
+ * 12. REQUEST                                                              {
+ *    gives    struct client, struct request, pool_listen, pool_timers
+ *    needs    1-11
+ *    never    calls read or write; never touches bytes that WIRE can touch
+ * ======================================================================== */
+
+struct client {
+    struct conn   conn;                     /* first: it is buried as the whole */
+    struct pool  *pool;
+    struct frame *frame;                    /* of a request that is not whole yet, else NULL */
+    struct link   waiting;                  /* requests, oldest first (1) */
+    size_t        held;                     /* bytes of replies that wait for their turn */
+    uint32_t      number;
+    uint32_t      requests;                 /* how many are waiting */
+    uint32_t      usual;                    /* bytes of a usual reply to this client */
+    bool          known;                    /* it gave the password, or need not */
+    bool          leaving;                  /* it said QUIT, or what we cannot read */
+    bool          counted;                  /* its end stands in the stats */
+};
+
+struct request {
+    struct link     in_client;              /* in client.waiting */
+    struct client  *client;                 /* NULL: it is gone, or has its reply */
+    struct pool    *pool;
+    struct part    *part;                   /* &one, or as many as there are parts */
+    struct asked   *asked;                  /* a request with many keys: who asks for each */
+    uint32_t        keys, parts, room;      /* room: how many parts there is memory for */
+    uint32_t        open;                   /* parts not answered, and one more while asking */
+    uint32_t        lanes;                  /* parts that stand on a lane */
+    uint32_t        check;                  /* memcached, one key: what a VALUE must name */
+    enum merge      merge;
+    bool            whole;                  /* the reply is there: `reply`, or `literal` */
+    bool            begun;                  /* its first bytes were said already */
+    bool            silent;                 /* nobody wants an answer: noreply */
+    struct queue    reply;
+    struct bytes    literal;                /* an error that needs no memory */
+    size_t          held;                   /* what it adds to client.held */
+    struct part     one;
+};
+
+#define FLOW_FROM   (64u << 10)             /* a reply so long need not be whole to be sent on */
+#define USUAL_FIRST (16u << 10)             /* a reply's length until we have seen some */
+#define WINDOW_LEAST 16u
+#define WINDOW_MOST  4096u
+
+/* ---- requests end */
+
+static struct mem *request_mem(const struct request *r) { return &r->pool->loop->mem; }
+
+static void request_free(struct request *r)
+{
+    struct mem *m = request_mem(r);
+    for (uint32_t i = 0; i < r->parts; i++)
+        nut_queue_free(m, &r->part[i].reply);
+    if (r->part != &r->one)
+        mem_give(m, r->part, r->room * sizeof *r->part);
+    mem_give(m, r->asked, r->keys * sizeof *r->asked);
+    nut_queue_free(m, &r->reply);
+    mem_give(m, r, sizeof *r);
+}
+
+/* Free a request that nobody needs any more: its client has what it gets, and
+ * no lane owes it a reply. */
+static void request_settle(struct request *r)
+{
+    if (r->client == NULL && r->open == 0 && r->lanes == 0)
+        request_free(r);
+}
+
+/* The client is gone, or has been given its reply. */
+static void request_leave(struct request *r)
+{
+    struct client *c = r->client;
+    list_cut(&r->in_client);
+    c->requests--;
+    c->held -= r->held;
+    r->client = NULL;
+    request_settle(r);
+}
+
+/* How many requests of this client may be open: so many that their replies, if
+ * they are as long as usual, do not fill its output. */
+static uint32_t client_window(const struct client *c)
+{
+    uint32_t window = OUT_MARK / c->usual;
+    return window < WINDOW_LEAST ? WINDOW_LEAST : window > WINDOW_MOST ? WINDOW_MOST : window;
+}
+
+/* A long reply makes the next ones look long at once; short ones do slowly. */
+static void client_learn(struct client *c, size_t len)
+{
+    uint32_t bytes = (uint32_t)least_of(len, OUT_MARK) + 64;
+    c->usual = bytes > c->usual ? bytes : c->usual - (c->usual - bytes) / 8;
+}
+
+static struct request *client_oldest(const struct client *c)
+{
+    return list_empty(&c->waiting) ? NULL : container_of(c->waiting.next, struct request, in_client);
+}
+
+/* What has come of the oldest reply can be said before the rest has. */
+static void request_begin_reply(struct request *r)
+{
+    struct client *c = r->client;
+    queue_join(&c->conn.out, &r->reply);
+    c->held -= r->held;
+    r->held = 0;
+    r->begun = true;
+    conn_touch(&c->conn);
+}
+
+/* Replies leave in the order their requests came (1): stop at the first that is
+ * not whole yet. */
+static void client_deliver(struct client *c)
+{
+    struct request *r;
+    while ((r = client_oldest(c)) != NULL && r->whole) {
+        if (r->literal.len > 0 && !r->silent)
+            conn_say(&c->conn, r->literal);
+        if (!r->begun)
+            client_learn(c, r->reply.len);
+        if (!r->silent)
+            queue_join(&c->conn.out, &r->reply);
+        conn_touch(&c->conn);
+        request_leave(r);
+    }
+    if (r != NULL && r->parts == 1 && r->reply.len >= FLOW_FROM && !r->silent)
+        request_begin_reply(r);
+    if (c->requests < client_window(c) && !c->leaving)
+        conn_resume(&c->conn, PAUSE_OWNER);
+    if (r == NULL && (c->leaving || c->conn.ended))
+        conn_finish(&c->conn);
+}
+
+/* The one place where a request becomes whole. */
+static void request_finish(struct request *r)
+{
+    must(r->open == 0 && !r->whole);
+    r->whole = true;
+    if (r->client != NULL)
+        client_deliver(r->client);
+    else
+        request_settle(r);
+}
+
+static struct bytes request_no_memory(const struct request *r)
+{
+    return r->pool->conf->protocol == REDIS ? lit("-ERR proxy is out of memory\r\n")
+                                            : lit("SERVER_ERROR proxy is out of memory\r\n");
+}
+
+/* Make one reply of the parts'.  A part that got none speaks for all. */
+static void request_merge(struct request *r)
+{
+    struct mem *m = request_mem(r);
+    struct queue reply[64], *all = reply;
+    for (uint32_t i = 0; i < r->parts && r->literal.len == 0; i++)
+        r->literal = r->part[i].trouble;
+    if (r->literal.len > 0 || r->silent)
+        return;
+    if (r->parts > countof(reply))
+        all = mem_take(m, r->parts * sizeof *all);
+    if (all == NULL) {
+        r->literal = request_no_memory(r);
+        return;
+    }
+    for (uint32_t i = 0; i < r->parts; i++) {
+        all[i] = r->part[i].reply;
+        r->part[i].reply = (struct queue){0};
+    }
+    if (!nut_merge(m, r->merge, all, r->parts, r->asked, r->keys, &r->reply))
+        r->literal = request_no_memory(r);
+    if (all != reply)
+        mem_give(m, all, r->parts * sizeof *all);
+}
+
+/* One part less to wait for. */
+static void request_close_part(struct request *r)
+{
+    must(r->open > 0);
+    if (--r->open > 0)
+        return;
+    if (r->parts > 1 && r->client != NULL)
+        request_merge(r);
+    else if (r->parts == 1)
+        r->literal = r->part->trouble;
+    /* Half of a reply was said, and the rest will not come. */
+    if (r->literal.len > 0 && r->begun && r->client != NULL) {
+        r->client->conn.broken = ECONNRESET;
+        conn_touch(&r->client->conn);
+    }
+    request_finish(r);
+}
+
+/* The one place where a part ends, well (no `trouble`) or badly. */
+static void part_end(struct part *p, struct bytes trouble)
+{
+    must(!p->answered);
+    p->answered = true;
+    p->trouble = trouble;
+    if (trouble.len > 0)
+        p->request->pool->stats.forward_error++;
+    request_close_part(p->request);
+}
+
+/* ---- replies of servers */
+
+static void part_off_lane(struct part *p)
+{
+    must(p->request->lanes > 0);
+    p->request->lanes--;
+}
+
+/* A part that has left its lane without a reply. */
+static void part_fail(struct part *p, int why, bool unsent)
+{
+    struct request *r = p->request;
+    part_off_lane(p);
+    if (!p->answered)
+        part_end(p, trouble_text(r->pool->conf->protocol, why, unsent));
+    else
+        request_settle(r);
+}
+
+static bool client_over_limit(struct client *c)
+{
+    return c->conn.out.len + c->held > (uint64_t)c->pool->conf->client_output_limit;
+}
+
+/* Bytes of a part's reply have come, its `last` ones perhaps. */
+static void part_feed(struct part *p, struct conn *from, struct bytes b, bool last)
+{
+    struct request *r = p->request;
+    struct client *c = r->client;
+    struct mem *m = request_mem(r);
+    if (p->answered || p->lost || c == NULL || r->silent)
+        return;
+    bool alone = r->parts == 1, oldest = c->waiting.next == &r->in_client;
+    if (alone && oldest && last && r->reply.len == 0 && !r->begun) {
+        client_learn(c, b.len);
+        r->begun = true;                    /* whole in one piece, and its turn */
+    }
+    struct queue *q = !alone ? &p->reply : r->begun ? &c->conn.out : &r->reply;
+    if (!queue_hand(m, q, from->kept, b)) {
+        if (r->begun)
+            c->conn.broken = ENOMEM;
+        else
+            nut_queue_free(m, q);
+        p->lost = true;
+    } else if (r->begun) {
+        conn_touch(&c->conn);
+    } else {
+        r->held += b.len;
+        c->held += b.len;
+        if (alone && oldest && !last && r->reply.len >= FLOW_FROM)
+            request_begin_reply(r);
+    }
+    if (client_over_limit(c))
+        c->conn.broken = ENOBUFS;
+    if (c->conn.broken != 0)
+        conn_touch(&c->conn);
+}
+
+/* Whether the key of a VALUE line is one that this part asked for, and in its
+ * order.  If not, the connection has lost step. */
+static bool part_expects(struct part *p, struct bytes key)
+{
+    struct request *r = p->request;
+    uint32_t check = nut_check(key), mine = (uint32_t)(p - r->part);
+    if (r->asked == NULL)
+        return p->next_key++ == 0 && check == r->check;
+    while (p->next_key < r->keys) {
+        const struct asked *a = &r->asked[p->next_key++];
+        if (a->part == mine && a->check == check)
+            return true;
+    }
+    return false;
+}
+
+/* ---- lanes end */
+
+/* Answer the parts from `p` on, who stand on no lane any more, and of whose
+ * questions the kernel took `wrote` bytes. */
+static void parts_fail(struct part *p, int why, uint64_t wrote)
+{
+    while (p != NULL) {
+        struct part *next = p->next;
+        p->next = NULL;
+        p->lane = NULL;
+        if (list_linked(&p->due))
+            list_cut(&p->due);
+        part_fail(p, why, p->at >= wrote);
+        p = next;
+    }
+}
+
+/* Take from a lane's FIFO the parts of whose questions not a byte was taken:
+ * they stand at its end. */
+static struct part *lane_unsent(struct lane *lane, uint64_t wrote)
+{
+    struct part *before = NULL, *p = lane->first;
+    while (p != NULL && p->at < wrote) {
+        before = p;
+        p = p->next;
+    }
+    if (before != NULL)
+        before->next = NULL;
+    else
+        lane->first = NULL;
+    lane->last = before;
+    return p;
+}
+
+/* Put parts that were never sent on the lane again, for a new connection: a
+ * server that closes an idle connection must cost nobody an error. */
+static void lane_ask_again(struct lane *lane, struct part *p, struct queue *unsent, uint64_t wrote,
+                           const struct role *role)
+{
+    struct mem *m = &lane->server->pool->loop->mem;
+    uint64_t from = p->at;
+    must(lane->first == NULL && from - wrote <= unsent->len);
+    nut_queue_drop(m, unsent, (size_t)(from - wrote));
+    queue_join(&lane->later, unsent);
+    lane->first = p;
+    for (; p != NULL; p = p->next) {
+        p->at -= from;
+        lane->last = p;
+    }
+    int why = lane_open(lane, role);
+    if (why == 0)
+        return;
+    p = lane->first;
+    lane->first = lane->last = NULL;
+    lane_disconnect(lane, unsent);
+    nut_queue_free(m, unsent);
+    server_count_loss(lane->server, why);
+    server_failed(lane->server, why);
+    parts_fail(p, why, 0);
+}
+
+/* A lane has no connection any more, or never got one: whoever waits on it is
+ * answered, or asked for again where that is safe (5). */
+static void lane_lost(struct lane *lane, int why)
+{
+    struct server *s = lane->server;
+    if (lane->kind == LANE_PROBE) {
+        probe_again(s);
+        return;
+    }
+    struct mem *m = &s->pool->loop->mem;
+    const struct role *role = lane->conn != NULL ? lane->conn->role : NULL;
+    bool met = lane->conn != NULL && !lane->conn->connecting && lane->greetings == 0;
+    uint64_t wrote = lane_wrote(lane);
+    bool idle = met && (lane->first == NULL || lane->first->at >= wrote);
+    struct queue unsent;
+
+    lane_disconnect(lane, &unsent);
+    server_count_loss(s, why);
+    log_at(idle ? LOG_INFO : LOG_WARN, "pool '%s': server '%s' lost: %s", s->pool->name,
+           s->conf->name, trouble_for(why)->reason);
+    bool fell = !idle && server_failed(s, why);
+    struct part *later = lane_unsent(lane, wrote), *sent = lane->first;
+    lane->first = lane->last = NULL;
+    parts_fail(sent, why, wrote);
+    if (later != NULL && met && !s->down && why != ETIMEDOUT) {
+        lane_ask_again(lane, later, &unsent, wrote, role);
+    } else {
+        nut_queue_free(m, &unsent);
+        parts_fail(later, why, wrote);
+    }
+    /* A server that has just gone down will not answer on its other lanes what
+     * it owes for too long already. */
+    for (uint32_t i = 0; fell && i < (uint32_t)s->pool->conf->server_connections; i++)
+        if (s->lane[i].first != NULL && s->lane[i].first->overdue)
+            lane_lost(&s->lane[i], ETIMEDOUT);
+}
+
+static void lane_gone(struct conn *c, int why)
+{
+    lane_lost(container_of(c, struct lane_conn, conn)->lane, why);
+}
+
+/* A reply to our greeting: false when the server does not want us. */
+static bool lane_greeted(struct lane *lane, struct bytes reply)
+{
+    struct server *s = lane->server;
+    bool probe = lane->kind == LANE_PROBE && lane->greetings == 1;
+    bool good = probe ? lane->scan.kind != '-' && lane->scan.kind != 'E' : lane->scan.kind == '+';
+    int why = lane_greeting_why(lane);
+    if (!good) {
+        while (reply.len > 0 && is_space(reply.at[reply.len - 1]))
+            reply.len--;
+        log_at(LOG_WARN, "pool '%s': server '%s' refuses us: %.*s", s->pool->name, s->conf->name,
+               (int)least_of(reply.len, 200), reply.at);
+        lane_lost(lane, why);
+        return false;
+    }
+    if (--lane->greetings > 0)
+        return true;
+    if (lane->kind == LANE_PROBE) {
+        probe_close(s);
+        server_mark_up(s);
+        return false;                       /* the conn is closed */
+    }
+    queue_join(&lane->conn->out, &lane->later);
+    conn_touch(lane->conn);
+    return true;
+}
+
+/* Scan the reply at the front of `in`, for the oldest part, as far as it is
+ * there; false: the lane is lost. */
+static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
+{
+    struct server *s = lane->server;
+    bool greeting = lane->greetings > 0;
+    struct part *p = greeting ? NULL : lane->first;
+    size_t used;
+    if (p == NULL && !greeting) {
+        lane_lost(lane, EINVAL);            /* nobody asked: it has lost step */
+        return false;
+    }
+    if (!lane->scanning)
+        nut_reply_begin(&lane->scan, p != NULL ? p->expect
+                        : s->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE);
+    lane->scanning = true;
+    enum scan got = nut_reply_scan(&lane->scan, *in, &used);
+    if (got == SCAN_BAD || (got == SCAN_VALUE && !part_expects(p, lane->scan.key))) {
+        lane_lost(lane, EINVAL);
+        return false;
+    }
+    struct bytes mine = {in->at, used};
+    *in = bytes_from(*in, used);
+    if (p != NULL) {
+        s->stats.response_bytes += used;
+        part_feed(p, c, mine, got == SCAN_DONE);
+    }
+    if (got != SCAN_DONE)
+        return true;
+    lane->scanning = false;
+    if (p == NULL)
+        return lane_greeted(lane, mine);
+    server_answered(s);
+    part_off_lane(lane_cut(lane));
+    if (p->answered)
+        request_settle(p->request);
+    else
+        part_end(p, p->lost ? request_no_memory(p->request) : (struct bytes){0});
+    return true;
+}
+
+static size_t lane_bytes(struct conn *c, struct bytes in)
+{
+    struct lane *lane = container_of(c, struct lane_conn, conn)->lane;
+    size_t len = in.len;
+    while (in.len > 0)
+        if (!lane_take(lane, c, &in))
+            return len;
+    c->hope = lane->scanning ? lane->scan.need + lane->scan.tail : 0;
+    return len;
+}
+
+static const struct role lane_role = {lane_bytes, lane_gone, true};
+
+/* ---- asking */
+
+/* Where a part's question goes; NULL when its server cannot be asked, and the
+ * part has its answer. */
+static struct lane *part_lane(struct part *p, uint32_t number)
+{
+    int why;
+    struct lane *lane = server_lane(p->server, number, &lane_role, &why);
+    if (lane == NULL)
+        part_end(p, trouble_text(p->server->pool->conf->protocol, why, true));
+    return lane;
+}
+
+/* The question of `p` stands behind `from` in the lane's queue, if `put`. */
+static void part_ask(struct part *p, struct lane *lane, size_t from, bool put)
+{
+    struct queue *q = lane_queue(lane);
+    if (!put) {
+        p->lane = NULL;
+        queue_trim(request_mem(p->request), q, from);
+        part_end(p, trouble_text(p->server->pool->conf->protocol, ENOMEM, true));
+        return;
+    }
+    p->request->lanes++;
+    lane_push(lane, p, (uint32_t)(q->len - from));      /* <= NUT_REQUEST_MAX */
+}
+
+static struct part *request_add_part(struct request *r, struct server *s)
+{
+    struct part *p = &r->part[r->parts++];
+    *p = (struct part){.request = r, .server = s,
+                       .expect = r->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE};
+    r->open++;
+    return p;
+}
+
+/* Ask one server for all of it. */
+static void request_ask_one(struct request *r, const struct frame *f, struct block *block, uint32_t server)
+{
+    struct mem *m = request_mem(r);
+    struct part *p = request_add_part(r, &r->pool->server[server]);
+    if (f->verb != NULL && verb_is_get(f->verb))
+        p->expect = MC_VALUES;
+    struct lane *lane = part_lane(p, r->client->number);
+    if (lane != NULL) {
+        struct queue *q = lane_queue(lane);
+        size_t from = q->len;
+        part_ask(p, lane, from, f->verb != NULL ? mc_put_request(m, q, f, block)
+                                                : queue_hand(m, q, block, f->text));
+    }
+    request_close_part(r);               /* the one that was open while asking */
+}
+
+/* memcached hangs up on a gat line that is longer than NUT_LINE_MAX and comes in
+ * pieces, so such a line is cut; a get may be as long as it likes. */
+#define GAT_LINE_MAX (NUT_LINE_MAX - 64)
+
+/* Give key `k` to the part of its server. */
+static bool request_deal_key(struct request *r, uint32_t k, struct bytes key, bool cut)
+{
+    struct pool *pool = r->pool;
+    uint32_t server = pool_pick(pool, key);
+    if (server == NUT_NOBODY)
+        return false;
+    struct deal *deal = &pool->deal[server];
+    struct part *p = deal->part == NUT_NOBODY ? NULL : &r->part[deal->part];
+    if (p == NULL || (cut && p->line + key.len + 1 > GAT_LINE_MAX)) {
+        deal->part = r->parts;
+        p = request_add_part(r, &pool->server[server]);
+    }
+    p->keys++;
+    p->line += (uint32_t)key.len + 1;       /* <= NUT_GET_MAX */
+    r->asked[k] = (struct asked){deal->part, 0};
+    return true;
+}
+
+/* Deal the keys out: a part for each server.  False: no memory, which the
+ * request knows then, or all servers are out. */
+static bool request_deal(struct request *r, const struct frame *f, struct keyset ks)
+{
+    struct mem *m = request_mem(r);
+    bool cut = f->verb != NULL && f->verb->shape == TOUCHES, all = true;
+    r->keys = ks.n;
+    r->room = cut || ks.n < r->pool->servers ? ks.n : r->pool->servers;
+    r->asked = mem_take(m, r->keys * sizeof *r->asked);
+    struct part *part = r->asked == NULL ? NULL : mem_take(m, r->room * sizeof *part);
+    if (part == NULL) {
+        r->literal = request_no_memory(r);
+        return false;
+    }
+    r->part = part;
+    for (uint32_t k = 0; k < ks.n && all; k++) {
+        struct bytes key = frame_arg(f, ks.first + k * ks.step);
+        all = request_deal_key(r, k, key, cut);
+        if (f->verb != NULL)
+            r->asked[k].check = nut_check(key);
+    }
+    for (uint32_t i = 0; i < r->parts; i++)
+        r->pool->deal[r->part[i].server - r->pool->server].part = NUT_NOBODY;
+    return all;
+}
+
+/* As before request_deal, but for what it said. */
+static void request_undeal(struct request *r)
+{
+    struct mem *m = request_mem(r);
+    if (r->part != &r->one)
+        mem_give(m, r->part, r->room * sizeof *r->part);
+    mem_give(m, r->asked, r->keys * sizeof *r->asked);
+    r->part = &r->one;
+    r->asked = NULL;
+    r->open -= r->parts;
+    r->parts = r->keys = 0;
+}
+
+/* The bytes of a RESP word as they stand in the request, with its head. */
+static struct bytes resp_raw_words(const struct frame *f, uint32_t i, uint32_t n)
+{
+    size_t from = (size_t)f->argv[i - 1].off + f->argv[i - 1].len + 2;
+    size_t to = (size_t)f->argv[i + n - 1].off + f->argv[i + n - 1].len + 2;
+    return (struct bytes){f->text.at + from, to - from};
+}
+
+/* What a part's question begins with, before its keys. */
+static bool part_put_head(struct mem *m, struct queue *q, const struct part *p, const struct frame *f,
+                          struct keyset ks)
+{
+    struct bytes name = frame_arg(f, 0);
+    char number[24];
+    if (f->verb == NULL)
+        return queue_put_number(m, q, '*', 1 + (uint64_t)p->keys * ks.step) &&
+               queue_put_number(m, q, '$', name.len) && nut_queue_put(m, q, name) &&
+               nut_queue_put(m, q, lit("\r\n"));
+    size_t len = f->verb->shape == TOUCHES ? line_number(number, 0, f->exptime) : 0;
+    return nut_queue_put(m, q, name) && nut_queue_put(m, q, (struct bytes){number, len});
+}
+
+static bool part_put_key(struct mem *m, struct queue *q, const struct frame *f, struct block *block,
+                         struct keyset ks, uint32_t k)
+{
+    uint32_t i = ks.first + k * ks.step;
+    if (f->verb == NULL)
+        return queue_hand(m, q, block, resp_raw_words(f, i, ks.step));
+    return nut_queue_put(m, q, lit(" ")) && nut_queue_put(m, q, frame_arg(f, i));
+}
+
+/* Write the parts' questions side by side: each key goes straight to the queue
+ * of its server's lane.  Two parts of one server (a gat that was cut) take turns,
+ * so this is done for one part of each server at a time. */
+static void request_put_parts(struct request *r, const struct frame *f, struct block *block,
+                              struct keyset ks, uint32_t first, uint32_t last)
+{
+    struct mem *m = request_mem(r);
+    for (uint32_t i = first; i < last; i++) {
+        struct part *p = &r->part[i];
+        p->lane = part_lane(p, r->client->number);
+        if (p->lane == NULL)
+            continue;
+        struct queue *q = lane_queue(p->lane);
+        p->at = q->len;
+        p->lost = !part_put_head(m, q, p, f, ks);
+    }
+    for (uint32_t k = 0; k < r->keys; k++) {
+        struct part *p = &r->part[r->asked[k].part];
+        if (r->asked[k].part < first || r->asked[k].part >= last || p->lane == NULL || p->lost)
+            continue;
+        p->lost = !part_put_key(m, lane_queue(p->lane), f, block, ks, k);
+    }
+    for (uint32_t i = first; i < last; i++) {
+        struct part *p = &r->part[i];
+        if (p->lane == NULL)
+            continue;
+        bool put = !p->lost && (f->verb == NULL || nut_queue_put(m, lane_queue(p->lane), lit("\r\n")));
+        p->lost = false;
+        part_ask(p, p->lane, (size_t)p->at, put);
+    }
+}
+
+/* Ask each server for its keys. */
+static void request_ask_each(struct request *r, const struct frame *f, struct block *block, struct keyset ks)
+{
+    bool cut = f->verb != NULL && f->verb->shape == TOUCHES;
+    r->pool->stats.fragments += r->parts > 1 ? r->parts : 0;
+    for (uint32_t i = 0; f->verb != NULL && i < r->parts; i++)
+        r->part[i].expect = MC_VALUES;
+    if (!cut)
+        request_put_parts(r, f, block, ks, 0, r->parts);
+    for (uint32_t i = 0; cut && i < r->parts; i++)
+        request_put_parts(r, f, block, ks, i, i + 1);
+    request_close_part(r);               /* the one that was open while asking */
+}
+
+/* ---- what the proxy answers itself */
+
+static void request_say(struct request *r, struct bytes b)
+{
+    if (r->literal.len == 0 && !nut_queue_put(request_mem(r), &r->reply, b)) {
+        nut_queue_free(request_mem(r), &r->reply);
+        r->literal = request_no_memory(r);
+    }
+}
+
+static void request_say_number(struct request *r, char mark, uint64_t n)
+{
+    char line[24] = {mark};
+    size_t len = 1 + number_write(line + 1, n);
+    memcpy(line + len, "\r\n", 2);
+    request_say(r, (struct bytes){line, len + 2});
+}
+
+static void request_say_bulk(struct request *r, struct bytes b)
+{
+    request_say_number(r, '$', b.len);
+    request_say(r, b);
+    request_say(r, lit("\r\n"));
+}
+
+/* A word of the client's, in an error: what would end the line is left out. */
+static void request_say_word(struct request *r, struct bytes word)
+{
+    char text[128];
+    size_t n = least_of(word.len, sizeof text);
+    for (size_t i = 0; i < n; i++)
+        text[i] = octet(word.at[i]) < ' ' || word.at[i] == 0x7f ? ' ' : lower(word.at[i]);
+    request_say(r, (struct bytes){text, n});
+}
+
+/* "before 'word'after", an error reply. */
+static void request_refuse(struct request *r, struct bytes before, struct bytes word, struct bytes after)
+{
+    request_say(r, before);
+    request_say(r, lit(" '"));
+    request_say_word(r, word);
+    request_say(r, lit("'"));
+    request_say(r, after);
+}
+
+static void say_arity(struct request *r, struct bytes name)
+{
+    request_refuse(r, lit("-ERR wrong number of arguments for"), name, lit(" command\r\n"));
+}
+
+/* How long it takes says nothing about where the words differ. */
+static bool same_secret(struct bytes a, struct bytes b)
+{
+    unsigned char differ = a.len != b.len;
+    for (size_t i = 0; i < a.len; i++)
+        differ |= (unsigned char)(a.at[i] ^ b.at[b.len == 0 ? 0 : i % b.len]);
+    return differ == 0;
+}
+
+static void here_auth(struct request *r, const struct frame *f)
+{
+    const char *password = r->pool->conf->redis_auth;
+    if (f->argc > 3) {
+        request_say(r, lit("-ERR syntax error\r\n"));
+        return;
+    }
+    if (password == NULL) {
+        request_say(r, lit("-ERR Client sent AUTH, but no password is set\r\n"));
+        return;
+    }
+    bool user = f->argc == 2 || bytes_same(frame_arg(f, 1), lit("default"));
+    r->client->known = same_secret(frame_arg(f, f->argc - 1), bytes_of(password)) && user;
+    request_say(r, r->client->known ? lit("+OK\r\n") : lit("-ERR invalid password\r\n"));
+}
+
+static void here_select(struct request *r, const struct frame *f)
+{
+    uint64_t db;
+    if (!number_read(frame_arg(f, 1), INT32_MAX, &db))
+        request_say(r, lit("-ERR value is not an integer or out of range\r\n"));
+    else if ((int64_t)db == r->pool->conf->redis_db)
+        request_say(r, lit("+OK\r\n"));
+    else
+        request_refuse(r, lit("-ERR SELECT is not served by this proxy: its connections are shared, and use"
+                              " another database than"), frame_arg(f, 1), lit("\r\n"));
+}
+
+/* A row of the table as COMMAND tells it. */
+static void say_command(struct request *r, const struct command *c)
+{
+    struct bytes name = bytes_of(c->name);
+    const int number[] = {c->arity, c->first, c->last, c->step};
+    request_say(r, lit("*10\r\n"));
+    request_say_number(r, '$', name.len);
+    request_say_word(r, name);
+    request_say(r, lit("\r\n"));
+    for (size_t i = 0; i < countof(number); i++) {
+        if (i == 1)                         /* behind the arity stand the flags */
+            request_say(r, c->access == READ ? lit("*1\r\n+readonly\r\n")
+                         : c->access == WRITE ? lit("*1\r\n+write\r\n") : lit("*0\r\n"));
+        request_say(r, number[i] < 0 ? lit(":-") : lit(":"));
+        char text[24];
+        size_t len = number_write(text, (uint64_t)(number[i] < 0 ? -number[i] : number[i]));
+        memcpy(text + len, "\r\n", 2);
+        request_say(r, (struct bytes){text, len + 2});
+    }
+    request_say(r, lit("*0\r\n*0\r\n*0\r\n*0\r\n"));    /* categories, tips, key specs, subcommands */
+}
+
+static bool command_is_served(const struct command *c) { return c->way <= HERE; }
+
+static void here_command(struct request *r, const struct frame *f)
+{
+    uint32_t served = 0;
+    for (size_t i = 0; i < countof(commands); i++)
+        served += command_is_served(&commands[i]);
+    if (f->argc == 1) {
+        request_say_number(r, '*', served);
+        for (size_t i = 0; i < countof(commands); i++)
+            if (command_is_served(&commands[i]))
+                say_command(r, &commands[i]);
+    } else if (f->argc == 2 && same_word(frame_arg(f, 1), lit("count"))) {
+        request_say_number(r, ':', served);
+    } else if (same_word(frame_arg(f, 1), lit("docs"))) {
+        request_say(r, lit("*0\r\n"));
+    } else if (same_word(frame_arg(f, 1), lit("info"))) {
+        request_say_number(r, '*', f->argc - 2);
+        for (uint32_t i = 2; i < f->argc; i++) {
+            const struct command *c = nut_command_find(&r->pool->worker->lexicon, frame_arg(f, i));
+            if (c != NULL && command_is_served(c))
+                say_command(r, c);
+            else
+                request_say(r, lit("*-1\r\n"));
+        }
+    } else {
+        request_refuse(r, lit("-ERR unknown subcommand"), frame_arg(f, 1), lit(" of 'command'\r\n"));
+    }
+}
+
+static void here_ping(struct request *r, const struct frame *f)
+{
+    if (f->argc == 1)
+        request_say(r, lit("+PONG\r\n"));
+    else if (f->argc == 2)
+        request_say_bulk(r, frame_arg(f, 1));
+    else
+        say_arity(r, frame_arg(f, 0));
+}
+
+static void here_echo(struct request *r, const struct frame *f) { request_say_bulk(r, frame_arg(f, 1)); }
+
+static void here_quit(struct request *r, const struct frame *f)
+{
+    (void)f;
+    r->client->leaving = true;
+    request_say(r, lit("+OK\r\n"));
+}
+
+static const struct { const char *name; void (*answer)(struct request *r, const struct frame *f); } here[] = {
+    /* command    answer       */
+    { "AUTH",     here_auth    },
+    { "COMMAND",  here_command },
+    { "ECHO",     here_echo    },
+    { "PING",     here_ping    },
+    { "QUIT",     here_quit    },
+    { "SELECT",   here_select  },
+};
+
+static void request_here(struct request *r, const struct frame *f, const struct command *c)
+{
+    size_t i = 0;
+    while (strcmp(here[i].name, c->name) != 0)
+        must(++i < countof(here));
+    here[i].answer(r, f);
+}
+
+/* Why a command that exists is not served. */
+static struct bytes refusal_reason(enum way way)
+{
+    switch (way) {
+    case BLOCKS:  return lit(" is not served by this proxy: "
+                             "it would stop a connection that others share\r\n");
+    case SESSION: return lit(" is not served by this proxy: "
+                             "it changes a connection that others share\r\n");
+    case WHOLE:   return lit(" is not served by this proxy: it concerns all servers\r\n");
+    case ADMIN:   return lit(" is not served by this proxy: it concerns one server by itself\r\n");
+    case ONE: case EACH: case ANY: case HERE: break;
+    }
+    return lit(" is not served by this proxy\r\n");
+}
+
+/* ---- routing */
+
+#define PLACEHOLDER "placeholder"           /* twemproxy's key for what has none */
+
+/* All keys must be on one server: which.  NUT_NOBODY: they are not, or all
+ * servers are out, and the reply says so. */
+static uint32_t request_one_server(struct request *r, const struct frame *f, struct keyset ks,
+                                   const struct command *c)
+{
+    struct pool *pool = r->pool;
+    if (ks.n == 0 && ks.also == 0)
+        return pool_pick(pool, lit(PLACEHOLDER));
+    uint32_t server = pool_pick(pool, frame_arg(f, ks.n > 0 ? ks.first : ks.also));
+    bool same = true;
+    if (server != NUT_NOBODY && pool->ring.spread != RANDOM) {
+        for (uint32_t k = 1; k < ks.n && same; k++)
+            same = pool_pick(pool, frame_arg(f, ks.first + k * ks.step)) == server;
+        if (same && ks.n > 0 && ks.also > 0)
+            same = pool_pick(pool, frame_arg(f, ks.also)) == server;
+    }
+    if (same)
+        return server;
+    request_refuse(r, lit("-CROSSSLOT keys of"), bytes_of(c->name),
+                   lit(" are on different servers\r\n"));
+    return NUT_NOBODY;
+}
+
+static void request_nobody(struct request *r)
+{
+    if (r->reply.len == 0 && r->literal.len == 0) {
+        r->literal = trouble_text(r->pool->conf->protocol, ECONNREFUSED, true);
+        r->pool->stats.forward_error++;
+    }
+    request_close_part(r);
+}
+
+/* Send a request on its way to the servers of its keys. */
+static void request_route(struct request *r, const struct frame *f, struct block *block,
+                          struct keyset ks, const struct command *c)
+{
+    uint32_t server;
+    if (ks.n > 1 && (c == NULL || c->way == EACH)) {
+        bool dealt = request_deal(r, f, ks);
+        if (dealt && (r->parts > 1 || c == NULL)) {
+            request_ask_each(r, f, block, ks);
+            return;
+        }
+        server = dealt ? (uint32_t)(r->part->server - r->pool->server) : NUT_NOBODY;
+        request_undeal(r);
+    } else if (c != NULL) {
+        server = request_one_server(r, f, ks, c);
+    } else {
+        server = pool_pick(r->pool, ks.n > 0 ? frame_arg(f, ks.first) : lit(PLACEHOLDER));
+    }
+    if (server == NUT_NOBODY)
+        request_nobody(r);
+    else
+        request_ask_one(r, f, block, server);
+}
+
+static void request_begin_redis(struct request *r, const struct frame *f, struct block *block)
+{
+    struct bytes name = frame_arg(f, 0);
+    const struct command *c = nut_command_find(&r->pool->worker->lexicon, name);
+    struct keyset ks;
+    if (!r->client->known && (c == NULL || (c->way != HERE || (!same_word(name, lit("auth")) &&
+                                                               !same_word(name, lit("quit")))))) {
+        r->literal = lit("-NOAUTH Authentication required\r\n");
+    } else if (c == NULL) {
+        request_refuse(r, lit("-ERR unknown command"), name, lit("\r\n"));
+    } else if (!command_fits(c, f->argc)) {
+        say_arity(r, name);
+    } else if (c->way == HERE) {
+        request_here(r, f, c);
+    } else if (!command_is_served(c)) {
+        request_refuse(r, lit("-ERR command"), name, refusal_reason(c->way));
+    } else {
+        const char *refusal = nut_command_keys(c, f, &ks);
+        if (refusal == NULL) {
+            r->merge = c->merge;
+            request_route(r, f, block, ks, c);
+            return;
+        }
+        r->literal = bytes_of(refusal);
+    }
+    request_close_part(r);
+}
+
+static void request_begin_memcached(struct request *r, const struct frame *f, struct block *block)
+{
+    const struct verb *v = f->verb;
+    r->silent = f->noreply;
+    if (f->refusal != NULL) {
+        r->literal = bytes_of(f->refusal);
+    } else if (v->way == HERE) {
+        if (v->shape == NUMERAL)
+            request_say(r, lit("OK\r\n"));
+        else
+            r->client->leaving = r->silent = true;      /* quit has no answer */
+    } else {
+        uint32_t first = verb_first_key(v);
+        struct keyset ks = {.first = first, .step = 1,
+                            .n = first == 0 ? 0 : verb_is_get(v) ? f->argc - first : 1};
+        r->merge = VALUES;
+        if (ks.n > 0)
+            r->check = nut_check(frame_arg(f, first));
+        if (ks.n == 0 && first > 0)
+            request_say(r, lit("END\r\n"));             /* a gat without keys */
+        else {
+            request_route(r, f, block, ks, NULL);
+            return;
+        }
+    }
+    request_close_part(r);
+}
+
+/* A request has been read: answer it, or ask who can.  False: no memory. */
+static bool request_begin(struct client *c, const struct frame *f, struct block *block)
+{
+    struct request *r = mem_zero(&c->pool->loop->mem, sizeof *r);
+    if (r == NULL)
+        return false;
+    r->client = c;
+    r->pool = c->pool;
+    r->part = &r->one;
+    r->open = 1;                            /* until all parts are asked */
+    list_push(&c->waiting, &r->in_client);
+    c->requests++;
+    if (f->own != NULL)
+        block = f->own;
+    if (c->pool->conf->protocol == REDIS)
+        request_begin_redis(r, f, block);
+    else
+        request_begin_memcached(r, f, block);
+    return true;
+}
+
+/* ---- clients */
+
+/* The client sent what cannot be read: it is told so, behind all it is owed,
+ * and then the connection closes. */
+static void client_misspoke(struct client *c, const char *why)
+{
+    struct request *r = mem_zero(&c->pool->loop->mem, sizeof *r);
+    c->leaving = true;
+    if (!c->counted)
+        c->pool->stats.client_err++;
+    c->counted = true;
+    if (r == NULL) {
+        c->conn.broken = ENOMEM;
+        conn_touch(&c->conn);
+        return;
+    }
+    *r = (struct request){.client = c, .pool = c->pool, .open = 1, .literal = bytes_of(why)};
+    r->part = &r->one;
+    list_push(&c->waiting, &r->in_client);
+    c->requests++;
+    request_close_part(r);
+}
+
+/* A frame of the client's own, for a request that is not whole: the worker's is
+ * for everybody. */
+static bool client_keep_frame(struct client *c)
+{
+    struct worker *w = c->pool->worker;
+    c->frame = mem_take(&w->loop.mem, sizeof *c->frame);
+    if (c->frame == NULL) {
+        nut_frame_reset(&w->loop.mem, &w->frame);
+        return false;
+    }
+    *c->frame = w->frame;
+    w->frame = (struct frame){0};
+    return true;
+}
+
+static void client_drop_frame(struct client *c)
+{
+    struct mem *m = &c->pool->loop->mem;
+    if (c->frame == NULL)
+        return;
+    nut_frame_free(m, c->frame);
+    mem_give(m, c->frame, sizeof *c->frame);
+    c->frame = NULL;
+}
+
+/* One request from the front of `in`; how many bytes it was, 0 if it is not
+ * whole or cannot be read. */
+static size_t client_take(struct client *c, struct bytes in)
+{
+    struct worker *w = c->pool->worker;
+    struct mem *m = &w->loop.mem;
+    struct frame *f = c->frame != NULL ? c->frame : &w->frame;
+    enum scan got = c->pool->conf->protocol == REDIS ? nut_resp_request(m, f, in)
+                                                     : nut_mc_request(m, f, in);
+    size_t used = got == SCAN_DONE ? f->pos : 0;
+    bool memory = true;
+    c->conn.hope = got == SCAN_MORE ? f->total : 0;
+    if (got == SCAN_MORE) {
+        memory = c->frame != NULL || client_keep_frame(c);
+    } else {
+        if (got == SCAN_BAD)
+            client_misspoke(c, f->why);
+        else if (f->argc > 0 || f->refusal != NULL)
+            memory = request_begin(c, f, c->conn.kept);
+        client_drop_frame(c);
+        nut_frame_reset(m, &w->frame);
+    }
+    if (!memory) {
+        c->conn.broken = ENOMEM;
+        conn_touch(&c->conn);
+    }
+    return used;
+}
+
+static size_t client_bytes(struct conn *conn, struct bytes in)
+{
+    struct client *c = container_of(conn, struct client, conn);
+    size_t used = 0;
+    while (used < in.len && !c->leaving && conn->broken == 0) {
+        if (c->requests >= client_window(c) || c->pool->worker->stopping) {
+            conn_pause(conn, PAUSE_OWNER);
+            return used;
+        }
+        size_t n = client_take(c, bytes_from(in, used));
+        if (n == 0)
+            break;
+        used += n;
+    }
+    return c->leaving || conn->broken != 0 ? in.len : used;
+}
+
+/* It is gone for us: its open requests finish in silence. */
+static void client_close(struct client *c)
+{
+    struct request *r;
+    while ((r = client_oldest(c)) != NULL)
+        request_leave(r);
+    client_drop_frame(c);
+    c->pool->stats.client_connections--;
+    conn_close(&c->conn);
+}
+
+static void client_gone(struct conn *conn, int why)
+{
+    struct client *c = container_of(conn, struct client, conn);
+    if (!c->counted && why == 0)
+        c->pool->stats.client_eof++;
+    else if (!c->counted)
+        c->pool->stats.client_err++;
+    c->counted = true;
+    if (why == ENOBUFS)
+        log_at(LOG_WARN, "pool '%s': a client left more than client_output_limit unread", c->pool->name);
+    if (why == ENOMEM)
+        log_at(LOG_WARN, "pool '%s': a client was closed for want of memory", c->pool->name);
+    if (why == 0 && (c->requests > 0 || conn->out.len > 0)) {
+        conn_touch(conn);                   /* it only sends no more: it gets its replies */
+        if (c->requests == 0)
+            conn_finish(conn);
+        return;
+    }
+    client_close(c);
+}
+
+static const struct role client_role = {client_bytes, client_gone, false};
+
+#define DOOR_SHUT_MS 100                    /* without descriptors, accept is tried again so soon */
+
+/* There was no descriptor or no memory for a client: the rest waits outside. */
+static void pool_shut_door(struct pool *pool, int why)
+{
+    log_at(LOG_WARN, "pool '%s': accept: %s", pool->name, strerror(why));
+    if (watch_for(&pool->door, 0))
+        pool->door_at = pool->loop->now + DOOR_SHUT_MS;
+}
+
+static void pool_refuse(struct pool *pool, int fd)
+{
+    struct bytes text = pool->conf->protocol == REDIS ? lit("-ERR max number of clients reached\r\n")
+                                                      : lit("SERVER_ERROR too many open connections\r\n");
+    log_at(LOG_WARN, "pool '%s': client_connections reached, a client was refused", pool->name);
+    (void)!send(fd, text.at, text.len, MSG_NOSIGNAL);
+    close(fd);
+}
+
+static void pool_welcome(struct pool *pool, int fd)
+{
+    int64_t most = pool->conf->client_connections;
+    if (most > 0 && (int64_t)pool->stats.client_connections >= most) {
+        pool_refuse(pool, fd);
+        return;
+    }
+    struct client *c = mem_zero(&pool->loop->mem, sizeof *c);
+    if (c == NULL) {
+        close(fd);
+        return;
+    }
+    socket_tune(fd, pool->conf->tcpkeepalive);
+    if (!conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {    /* owns fd now */
+        mem_give(&pool->loop->mem, c, sizeof *c);
+        return;
+    }
+    c->pool = pool;
+    c->number = pool->clients++;
+    c->usual = USUAL_FIRST;
+    c->known = pool->conf->redis_auth == NULL;
+    list_init(&c->waiting);
+    pool->stats.client_connections++;
+    pool->worker->accepted++;
+}
+
+static void pool_door(struct watch *w, uint32_t sees)
+{
+    struct pool *pool = container_of(w, struct pool, door);
+    (void)sees;
+    for (int i = 0; i < 64; i++) {          /* then the others have a turn */
+        int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd != -1) {
+            pool_welcome(pool, fd);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pool_shut_door(pool, errno);
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
+/* Let clients in through a socket that listens. */
+static bool pool_listen(struct pool *pool, int fd)
+{
+    pool->door = (struct watch){.ready = pool_door, .loop = pool->loop, .fd = fd};
+    pool->worker->accepted++;
+    return watch_for(&pool->door, SEES_IN);
+}
+
+/* Connect to all servers; who cannot be reached is found out by then. */
+static void pool_preconnect(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->servers; i++)
+        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++) {
+            int why;
+            if (server_lane(&pool->server[i], n, &lane_role, &why) == NULL)
+                log_at(LOG_WARN, "pool '%s': connect to server '%s' failed: %s", pool->name,
+                       pool->server[i].conf->name, trouble_for(why)->reason);
+        }
+}
+
+/* ---- time */
+
+/* A part's time is up: its client is told.  The others on the lane have their
+ * own deadlines; the late reply will be for nobody (2). */
+static void part_late(struct part *p)
+{
+    struct lane *lane = p->lane;
+    struct server *s = p->server;
+    struct pool *pool = s->pool;
+    uint64_t now = pool->loop->now, timeout = (uint64_t)pool->conf->timeout;
+    bool met = lane->conn != NULL && !lane->conn->connecting && lane->greetings == 0;
+    if (!met || p->overdue) {
+        lane_lost(lane, ETIMEDOUT);
+        return;
+    }
+    list_cut(&p->due);
+    p->overdue = true;
+    p->due_at = now + timeout;
+    list_push(&pool->due, &p->due);
+    s->stats.server_timedout++;
+    if (!p->answered)
+        part_end(p, trouble_text(pool->conf->protocol, ETIMEDOUT, p->at >= lane_wrote(lane)));
+    if (s->late_at != 0 && now < s->late_at + timeout)
+        return;                             /* many wait for one slow reply: it counts once */
+    s->late_at = now;
+    if (!server_failed(s, ETIMEDOUT))
+        return;
+    for (uint32_t i = 0; i < (uint32_t)pool->conf->server_connections; i++)
+        if (s->lane[i].first != NULL && s->lane[i].first->overdue)
+            lane_lost(&s->lane[i], ETIMEDOUT);
+}
+
+/* Do what is due by now. */
+static void pool_timers(struct pool *pool)
+{
+    while (!list_empty(&pool->due)) {
+        struct part *p = container_of(pool->due.next, struct part, due);
+        if (p->due_at > pool->loop->now)
+            break;
+        part_late(p);
+    }
+    pool_probe(pool, &lane_role);
+    if (pool->door_at != 0 && pool->door_at <= pool->loop->now) {
+        pool->door_at = 0;
+        if (!watch_for(&pool->door, SEES_IN))
+            pool->door_at = pool->loop->now + DOOR_SHUT_MS;
+    }
+}
+
+/* A name was looked up: those who waited for it go on, or are told. */
+static void server_named(struct server *s)
+{
+    struct lane *lane;
+    s->asked = false;
+    s->known = s->name.found;
+    if (s->known)
+        s->address = s->name.address;
+    else
+        log_at(LOG_WARN, "pool '%s': address resolution of server '%s' failed", s->pool->name,
+               s->conf->host);
+    for (uint32_t i = 0; i <= (uint32_t)s->pool->conf->server_connections; i++) {
+        lane = i < (uint32_t)s->pool->conf->server_connections ? &s->lane[i] : &s->probe;
+        if (!lane->naming)
+            continue;
+        int why = s->known ? lane_connect(lane, &lane_role) : EHOSTDOWN;
+        if (why != 0)
+            lane_lost(lane, why);
+    }
+}
+
+/* Close everything: requests are answered, and written if the peer takes it. */
+static void pool_close(struct pool *pool)
+{
+    if (pool->door.want != 0)
+        (void)watch_for(&pool->door, 0);
+    for (uint32_t i = 0; i < pool->servers; i++) {
+        struct server *s = &pool->server[i];
+        s->down = true;                     /* nobody is asked any more */
+        if (list_linked(&s->in_down))
+            list_cut(&s->in_down);
+        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
+            if (lane_is_open(&s->lane[n]))
+                lane_lost(&s->lane[n], WHY_CLOSED);
+        probe_close(s);
+    }
+}
+/* } 12 */
+
+/* ===========================================================================
+ * 13. ADMIN                                                                {
+ *    gives    struct snapshot, worker_count, struct admin, admin_open
+ *    needs    1, 2, 6-12
+ *    never    is on a request's path: without this room there is still a proxy
+ *
+ * The stats port is served by the control thread.  It asks each worker for a
+ * copy of its counters, so what it tells is of this moment and of one piece.
+ * ======================================================================== */
+
+/* A worker's counters.  The control thread owns it, but while it is on its way. */
+struct snapshot {
+    struct letter        letter;
+    struct pool_stats   *pool;              /* in the order of the configuration */
+    struct server_stats *server;            /* of the first pool, of the second ... */
+    uint64_t             total, current;    /* connections, clients' and servers' and doors */
+};
+
+static size_t conf_servers(const struct conf *conf)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < conf->pools; i++)
+        n += conf->pool[i].key.servers.n;
+    return n;
+}
+
+static bool snapshot_open(struct mem *m, struct snapshot *s, const struct conf *conf)
+{
+    s->pool = mem_zero(m, conf->pools * sizeof *s->pool);
+    s->server = mem_zero(m, conf_servers(conf) * sizeof *s->server);
+    return s->pool != NULL && s->server != NULL;
+}
+
+/* The gauges of one lane: what was asked is either not yet written or owed. */
+static void lane_count(const struct lane *lane, struct server_stats *s)
+{
+    uint64_t wrote = lane_wrote(lane);
+    if (lane->conn != NULL && !lane->conn->connecting)
+        s->server_connections++;
+    for (const struct part *p = lane->first; p != NULL; p = p->next) {
+        bool out = p->at + p->len <= wrote;
+        *(out ? &s->out_queue : &s->in_queue) += 1;
+        *(out ? &s->out_queue_bytes : &s->in_queue_bytes) += p->len;
+    }
+}
+
+/* Copy a worker's counters, and count what is open now. */
+static void worker_count(const struct worker *w, struct snapshot *to)
+{
+    size_t at = 0;
+    to->total = w->accepted;
+    to->current = 0;
+    for (uint32_t i = 0; i < w->pools; i++) {
+        const struct pool *pool = &w->pool[i];
+        to->pool[i] = pool->stats;
+        to->current += 1 + pool->stats.client_connections;
+        for (uint32_t n = 0; n < pool->servers; n++, at++) {
+            const struct server *s = &pool->server[n];
+            to->server[at] = s->stats;
+            for (uint32_t k = 0; k < (uint32_t)pool->conf->server_connections; k++) {
+                lane_count(&s->lane[k], &to->server[at]);
+                to->current += s->lane[k].conn != NULL;
+            }
+        }
+    }
+}
+
+/* Add one worker's counters up with another's. */
+static void snapshot_add(struct snapshot *sum, const struct snapshot *s, const struct conf *conf)
+{
+    uint64_t *to = (uint64_t *)(void *)sum->pool, *from = (uint64_t *)(void *)s->pool;
+    for (size_t i = 0; i < conf->pools * sizeof *s->pool / sizeof *to; i++)
+        to[i] += from[i];
+    for (size_t i = 0; i < conf_servers(conf); i++) {
+        uint64_t at = sum->server[i].server_ejected_at;
+        at = at > s->server[i].server_ejected_at ? at : s->server[i].server_ejected_at;
+        to = (uint64_t *)(void *)&sum->server[i];
+        from = (uint64_t *)(void *)&s->server[i];
+        for (size_t n = 0; n < sizeof *s->server / sizeof *to; n++)
+            to[n] += from[n];
+        sum->server[i].server_ejected_at = at;      /* the latest, not their sum */
+    }
+    sum->total += s->total;
+    sum->current += s->current;
+}
+
+/* ---- twemproxy's JSON, with its punctuation */
+
+struct json { struct mem *mem; struct queue out; bool ok; };
+
+static void json_put(struct json *j, struct bytes b)
+{
+    j->ok = j->ok && nut_queue_put(j->mem, &j->out, b);
+}
+
+static void json_name(struct json *j, struct bytes name)
+{
+    json_put(j, lit("\""));
+    for (size_t i = 0; i < name.len; i++) {
+        char escaped[8];
+        if (name.at[i] == '"' || name.at[i] == '\\' || octet(name.at[i]) < ' ') {
+            snprintf(escaped, sizeof escaped, "\\u%04x", octet(name.at[i]));
+            json_put(j, bytes_of(escaped));
+        } else {
+            json_put(j, (struct bytes){&name.at[i], 1});
+        }
+    }
+    json_put(j, lit("\""));
+}
+
+static void json_number(struct json *j, const char *name, uint64_t n)
+{
+    char digits[20];
+    json_name(j, bytes_of(name));
+    json_put(j, lit(":"));
+    json_put(j, (struct bytes){digits, number_write(digits, n)});
+}
+
+static void json_text(struct json *j, const char *name, const char *text)
+{
+    json_name(j, bytes_of(name));
+    json_put(j, lit(":"));
+    json_name(j, bytes_of(text));
+    json_put(j, lit(", "));
+}
+
+static void json_counters(struct json *j, const struct counter *row, size_t n, const void *stats)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            json_put(j, lit(", "));
+        json_number(j, row[i].name, counter_in(&row[i], stats));
+    }
+}
+
+static void json_pool(struct json *j, const struct pool_conf *pool, const struct pool_stats *stats,
+                      const struct server_stats *server)
+{
+    json_name(j, bytes_of(pool->name));
+    json_put(j, lit(": {"));
+    json_counters(j, pool_stat, countof(pool_stat), stats);
+    for (uint32_t i = 0; i < pool->key.servers.n; i++) {
+        json_put(j, i == 0 ? lit(", ") : lit(","));
+        json_name(j, bytes_of(pool->key.servers.at[i].name));
+        json_put(j, lit(": {"));
+        json_counters(j, server_stat, countof(server_stat), &server[i]);
+        json_put(j, lit("}"));
+    }
+    json_put(j, lit("}"));
+}
+
+struct admin {
+    struct loop       *loop;
+    const struct conf *conf;
+    struct mailbox    *box;                 /* of the control thread: snapshots come back to it */
+    struct worker     *worker;
+    uint32_t           workers;
+    struct snapshot   *snapshot;            /* one for each worker */
+    struct snapshot    sum;
+    uint32_t           away;                /* snapshots that are with their workers */
+    struct link        asked, next;         /* who waits for these numbers, who for the next ones */
+    uint64_t           started;             /* wall clock, seconds */
+    struct watch       door;
+};
+
+struct admin_conn { struct conn conn; struct admin *admin; struct link in_admin; };
+
+static void admin_json(struct admin *a, struct json *j)
+{
+    const struct server_stats *server = a->sum.server;
+    char host[256] = "";
+    uint64_t now = clock_wall_us() / 1000000;
+    gethostname(host, sizeof host - 1);
+    json_put(j, lit("{"));
+    json_text(j, "service", "nutcracker");  /* what consumers of these numbers look for */
+    json_text(j, "source", host);
+    json_text(j, "version", NUT_VERSION);
+    json_number(j, "uptime", now - least_of(now, a->started));
+    json_put(j, lit(", "));
+    json_number(j, "timestamp", now);
+    json_put(j, lit(", "));
+    json_number(j, "total_connections", a->sum.total);
+    json_put(j, lit(", "));
+    json_number(j, "curr_connections", a->sum.current);
+    for (uint32_t i = 0; i < a->conf->pools; i++) {
+        json_put(j, i == 0 ? lit(", ") : lit(","));
+        json_pool(j, &a->conf->pool[i], &a->sum.pool[i], server);
+        server += a->conf->pool[i].key.servers.n;
+    }
+    json_put(j, lit("}\n"));
+}
+
+/* All snapshots are back: tell the sum to those who asked. */
+static void admin_tell(struct admin *a)
+{
+    struct json j = {.mem = &a->loop->mem, .ok = true};
+    memset(a->sum.pool, 0, a->conf->pools * sizeof *a->sum.pool);
+    memset(a->sum.server, 0, conf_servers(a->conf) * sizeof *a->sum.server);
+    a->sum.total = a->sum.current = 0;
+    for (uint32_t i = 0; i < a->workers; i++)
+        snapshot_add(&a->sum, &a->snapshot[i], a->conf);
+    admin_json(a, &j);
+    while (!list_empty(&a->asked)) {
+        struct admin_conn *c = container_of(a->asked.next, struct admin_conn, in_admin);
+        list_cut(&c->in_admin);
+        for (const struct piece *p = j.out.first; p != NULL && j.ok; p = p->next)
+            conn_say(&c->conn, (struct bytes){p->at, p->len});
+        conn_finish(&c->conn);
+    }
+    nut_queue_free(&a->loop->mem, &j.out);
+}
+
+/* Send for the numbers, if somebody waits for them. */
+static void admin_ask(struct admin *a)
+{
+    if (a->away > 0 || list_empty(&a->next))
+        return;
+    while (!list_empty(&a->next)) {
+        struct link *l = a->next.next;
+        list_cut(l);
+        list_push(&a->asked, l);
+    }
+    a->away = a->workers;
+    for (uint32_t i = 0; i < a->workers; i++) {
+        a->snapshot[i].letter.kind = LETTER_COUNT;
+        a->snapshot[i].letter.back = a->box;
+        a->worker[i].snapshot = &a->snapshot[i];
+        mailbox_post(&a->worker[i].box, &a->snapshot[i].letter);
+    }
+}
+
+/* A snapshot has come back. */
+static void admin_take(struct admin *a)
+{
+    must(a->away > 0);
+    if (--a->away > 0)
+        return;
+    admin_tell(a);
+    admin_ask(a);
+}
+
+/* Nothing that is said to the stats port is heard. */
+static size_t admin_bytes(struct conn *c, struct bytes in)
+{
+    (void)c;
+    return in.len;
+}
+
+static void admin_gone(struct conn *c, int why)
+{
+    struct admin_conn *ac = container_of(c, struct admin_conn, conn);
+    if (why == 0 && (c->out.len > 0 || list_linked(&ac->in_admin)))
+        return;                             /* it only sends no more */
+    if (list_linked(&ac->in_admin))
+        list_cut(&ac->in_admin);
+    conn_close(c);
+}
+
+static const struct role admin_role = {admin_bytes, admin_gone, false};
+
+static void admin_door(struct watch *w, uint32_t sees)
+{
+    struct admin *a = container_of(w, struct admin, door);
+    (void)sees;
+    int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct admin_conn *c = fd == -1 ? NULL : mem_zero(&a->loop->mem, sizeof *c);
+    if (c == NULL) {
+        if (fd != -1)
+            close(fd);
+        return;
+    }
+    if (!conn_open(&c->conn, sizeof *c, a->loop, fd, &admin_role)) {    /* owns fd now */
+        mem_give(&a->loop->mem, c, sizeof *c);
+        return;
+    }
+    c->admin = a;
+    list_push(&a->next, &c->in_admin);
+    admin_ask(a);
+}
+
+/* Make ready to serve the stats port; `fd` listens on it, -1: it is off. */
+static bool admin_open(struct admin *a, int fd)
+{
+    struct mem *m = &a->loop->mem;
+    list_init(&a->asked);
+    list_init(&a->next);
+    a->started = clock_wall_us() / 1000000;
+    a->snapshot = mem_zero(m, a->workers * sizeof *a->snapshot);
+    bool ok = a->snapshot != NULL && snapshot_open(m, &a->sum, a->conf);
+    for (uint32_t i = 0; ok && i < a->workers; i++)
+        ok = snapshot_open(m, &a->snapshot[i], a->conf);
+    a->door = (struct watch){.ready = admin_door, .loop = a->loop, .fd = fd};
+    return ok && (fd == -1 || watch_for(&a->door, SEES_IN));
+}
+/* } 13 */
+
+/* ===========================================================================
+ * 14. MAIN                                                                 {
+ *    gives    main
+ *    needs    every room
+ *    never    holds a rule
+ * ======================================================================== */
+
+struct options {
+    const char *conf, *log, *pid_file, *stats_host;
+    int64_t     stats_port, level;          /* -1: not given */
+    bool        test, daemonize, version, help, describe, sample;
+};
+
+static const char usage_text[] =
+    "Usage: nutproxy [-?hVdDt] [-v verbosity level] [-o output file]\n"
+    "                [-c conf file] [-s stats port] [-a stats addr]\n"
+    "                [-i stats interval] [-p pid file] [-m mbuf size]\n"
+    "\n"
+    "Options:\n"
+    "  -h, --help             : this help\n"
+    "  -V, --version          : show version and exit\n"
+    "  -t, --test-conf        : test configuration for syntax errors and exit\n"
+    "  -d, --daemonize        : run as a daemon\n"
+    "  -D, --describe-stats   : print stats description and exit\n"
+    "      --print-config     : print a sample configuration with every key and exit\n"
+    "  -v, --verbose=N        : set logging level (default: 5, min: 0, max: 11)\n"
+    "  -o, --output=S         : set logging file (default: stderr)\n"
+    "  -c, --conf-file=S      : set configuration file (default: nutproxy.ini)\n"
+    "  -s, --stats-port=N     : set stats monitoring port (default: 22222)\n"
+    "  -a, --stats-addr=S     : set stats monitoring ip or socket path (default: 127.0.0.1)\n"
+    "  -i, --stats-interval=N : taken for twemproxy's sake: stats are always fresh\n"
+    "  -p, --pid-file=S       : set pid file (default: off)\n"
+    "  -m, --mbuf-size=N      : taken for twemproxy's sake: there are no mbufs\n";
+
+static void print_version(void)
+{
+    fprintf(stderr, "This is nutproxy-%s\nasync event backend: %s\n\n", NUT_VERSION,
+#ifdef NUT_POLL
+            "poll"
+#else
+            "epoll"
+#endif
+            );
+}
+
+static void print_counters(const char *title, const struct counter *row, size_t n)
+{
+    fprintf(stderr, "%s\n", title);
+    for (size_t i = 0; i < n; i++)
+        fprintf(stderr, "  %-20s\"%s\"\n", row[i].name, row[i].doc);
+}
+
+static bool option_bad(const char *what)
+{
+    fprintf(stderr, "nutproxy: %s\n%s", what, usage_text);
+    return false;
+}
+
+/* What an option wants that was given nothing. */
+static bool option_missing(int option)
+{
+    char text[64];
+    const char *what = strchr("ocp", option) != NULL ? "a file name"
+                     : option == 'a' ? "a string" : option == 'm' ? "a non-zero number" : "a number";
+    snprintf(text, sizeof text, "option -%c requires %s", option, what);
+    return option_bad(text);
+}
+
+/* One option that is a number; false: it is wrong, and that was said. */
+static bool option_number(int option, const char *text, int64_t *out)
+{
+    uint64_t n;
+    struct bytes digits = bytes_of(text);
+    while (digits.len > 1 && digits.at[0] == '0')
+        digits = bytes_from(digits, 1);
+    if (!number_read(digits, INT32_MAX, &n))
+        return option_missing(option);
+    *out = (int64_t)n;
+    return true;
+}
+
+static bool option_take(struct options *o, int option, const char *arg)
+{
+    char text[80];
+    int64_t ignored = 0;
+    switch (option) {
+    case 'h': o->help = true;      return true;
+    case 'V': o->version = true;   return true;
+    case 't': o->test = true;      return true;
+    case 'd': o->daemonize = true; return true;
+    case 'D': o->describe = true;  return true;
+    case 'P': o->sample = true;    return true;
+    case 'o': o->log = arg;        return true;
+    case 'c': o->conf = arg;       return true;
+    case 'p': o->pid_file = arg;   return true;
+    case 'a': o->stats_host = arg; return true;
+    case 'v': return option_number('v', arg, &o->level);
+    case 'i': return option_number('i', arg, &ignored);
+    case 's':
+        if (!option_number('s', arg, &o->stats_port))
+            return false;
+        snprintf(text, sizeof text, "option -s value %d is not a valid port", (int)o->stats_port);
+        return (o->stats_port > 0 && o->stats_port <= UINT16_MAX) || option_bad(text);
+    case 'm':
+        if (!option_number('m', arg, &ignored) || ignored == 0)
+            return ignored == 0 && option_missing('m');
+        return (ignored >= 512 && ignored <= 16777216) ||
+               option_bad("mbuf chunk size must be between 512 and 16777216 bytes");
+    default:
+        return false;
+    }
+}
+
+static bool options_read(struct options *o, int argc, char **argv)
+{
+    static const struct option longer[] = {
+        { "help",           no_argument,       NULL, 'h' },
+        { "version",        no_argument,       NULL, 'V' },
+        { "test-conf",      no_argument,       NULL, 't' },
+        { "daemonize",      no_argument,       NULL, 'd' },
+        { "describe-stats", no_argument,       NULL, 'D' },
+        { "print-config",   no_argument,       NULL, 'P' },
+        { "verbose",        required_argument, NULL, 'v' },
+        { "output",         required_argument, NULL, 'o' },
+        { "conf-file",      required_argument, NULL, 'c' },
+        { "stats-port",     required_argument, NULL, 's' },
+        { "stats-addr",     required_argument, NULL, 'a' },
+        { "stats-interval", required_argument, NULL, 'i' },
+        { "pid-file",       required_argument, NULL, 'p' },
+        { "mbuf-size",      required_argument, NULL, 'm' },
+        { NULL,             0,                 NULL, 0   },
+    };
+    char text[300];
+    int c;
+    *o = (struct options){.conf = "nutproxy.ini", .stats_port = -1, .level = -1};
+    while ((c = getopt_long(argc, argv, ":hVtdDv:o:c:s:a:i:p:m:", longer, NULL)) != -1) {
+        if (c == ':')
+            return option_missing(optopt);
+        if (c == '?') {
+            if (optopt > 0 && optopt < 128)
+                snprintf(text, sizeof text, "invalid option -- '%c'", optopt);
+            else
+                snprintf(text, sizeof text, "invalid option -- '%.250s'", argv[optind - 1]);
+            return option_bad(text);
+        }
+        if (!option_take(o, c, optarg))
+            return false;
+    }
+    return true;
+}
+
+/* The text of a file, in memory from malloc that the caller frees; NULL and
+ * *why when it cannot be had. */
+static char *file_read(const char *path, size_t *len, const char **why)
+{
+    struct stat st;
+    char *text = NULL;
+    FILE *f = fopen(path, "r");
+    if (f == NULL || fstat(fileno(f), &st) == -1)
+        *why = strerror(errno);
+    else if (S_ISDIR(st.st_mode))
+        *why = strerror(EISDIR);
+    else if ((text = malloc(NUT_CONF_MAX + 1)) == NULL)
+        *why = strerror(ENOMEM);
+    else if ((*len = fread(text, 1, NUT_CONF_MAX + 1, f)) > NUT_CONF_MAX || ferror(f)) {
+        *why = ferror(f) ? strerror(errno) : "it is too large for a configuration";
+        free(text);
+        text = NULL;
+    }
+    if (f != NULL)
+        fclose(f);
+    return text;
+}
+
+/* Read and check the configuration; false: all that is wrong was said. */
+static bool conf_load(struct conf *conf, const char *path)
+{
+    const char *why = "";
+    size_t len = 0;
+    char *text = file_read(path, &len, &why);
+    bool ok = text != NULL && conf_read(conf, path, (struct bytes){text, len});
+    if (text == NULL)
+        fprintf(stderr, "nutproxy: configuration file '%s' cannot be read: %s\n", path, why);
+    for (const struct piece *p = conf->told.first; p != NULL; p = p->next)
+        fwrite(p->at, 1, p->len, stderr);
+    free(text);
+    if (!ok)
+        fprintf(stderr, "nutproxy: configuration file '%s' syntax is invalid\n", path);
+    return ok;
+}
+
+/* ---- the house: all that runs */
+
+struct house {
+    struct options  options;
+    struct conf     conf;
+    struct loop     loop;                   /* of the control thread */
+    struct mailbox  box, resolver;
+    struct worker  *worker;
+    uint32_t        workers, stopped;
+    int            *door;                   /* listening sockets: of the first worker, ... */
+    int             stats_door;
+    struct admin    admin;
+    struct watch    signals;
+    const char     *pid_file;
+    bool            stopping;
+};
+
+/* Where a pool, or the stats port, listens. */
+static bool listen_address(struct address *a, const char *host, uint16_t port)
+{
+    if (strcmp(host, "*") == 0)
+        host = "0.0.0.0";
+    return address_read(a, host, port) || address_resolve(a, host, port);
+}
+
+static int house_bind(const char *what, const char *host, uint16_t port, struct listening how)
+{
+    struct address a;
+    int fd = -1;
+    if (!listen_address(&a, host, port)) {
+        fprintf(stderr, "nutproxy: %s: address '%s' cannot be resolved\n", what, host);
+        return -1;
+    }
+    fd = socket_listen(&a, how);
+    if (fd == -1)
+        fprintf(stderr, "nutproxy: %s: cannot listen on '%s%s%.0u': %s\n", what, host,
+                port > 0 ? "' port '" : "", port, strerror(errno));
+    return fd;
+}
+
+/* Bind every pool for every worker, before anything runs. */
+static bool house_listen(struct house *h)
+{
+    for (uint32_t i = 0; i < h->conf.pools * h->workers; i++) {
+        const struct pool_conf *p = &h->conf.pool[i % h->conf.pools];
+        const struct listen_conf *l = &p->key.listen;
+        bool again = i >= h->conf.pools;
+        struct listening how = {(int)p->key.backlog, p->key.reuseport || h->workers > 1, l->mode};
+        if (again && l->port == 0)          /* a path has one socket, which they share */
+            h->door[i] = fcntl(h->door[i % h->conf.pools], F_DUPFD_CLOEXEC, 0);
+        else
+            h->door[i] = house_bind(p->name, l->host, l->port, how);
+        if (h->door[i] == -1)
+            return false;
+    }
+    return true;
+}
+
+/* Bind the stats port: the options go before the configuration. */
+static bool house_listen_stats(struct house *h)
+{
+    char host[256];
+    uint16_t port = 0;
+    const char *stats = h->conf.process.stats;
+    struct bytes text = bytes_of(stats), word = text;
+    h->stats_door = -1;
+    if (strcmp(stats, "off") == 0 && h->options.stats_host == NULL && h->options.stats_port == -1)
+        return true;
+    if (strcmp(stats, "off") == 0)
+        word = text = lit("127.0.0.1:22222");
+    if (text.at[0] != '/' && (!conf_port(&word, &port) || word.len == 0)) {
+        fprintf(stderr, "nutproxy: stats: '%s' is not host:port, a path, or off\n", stats);
+        return false;
+    }
+    word = text.at[0] == '/' ? text : conf_host(word);
+    if (h->options.stats_host != NULL)
+        word = bytes_of(h->options.stats_host);
+    if (h->options.stats_port != -1)
+        port = (uint16_t)h->options.stats_port;     /* option_take has seen to it */
+    if (word.len == 0 || word.len > (word.at[0] == '/' ? UNIX_PATH_MOST : sizeof host - 1)) {
+        fprintf(stderr, "nutproxy: stats: '%.*s' is not an address\n", (int)least_of(word.len, 300), word.at);
+        return false;
+    }
+    memcpy(host, word.at, word.len);
+    host[word.len] = '\0';
+    h->stats_door = house_bind("stats", host, port == 0 && host[0] != '/' ? 22222 : port,
+                               (struct listening){128, false, 0});
+    return h->stats_door != -1;
+}
+
+/* Leave nothing behind: paths that we listened on, and the pid file. */
+static void house_sweep(struct house *h)
+{
+    for (uint32_t i = 0; i < h->conf.pools; i++)
+        if (h->conf.pool[i].key.listen.port == 0 && h->door[i] != -1)
+            unlink(h->conf.pool[i].key.listen.host);
+    if (h->stats_door != -1) {
+        struct sockaddr_un un = {0};
+        socklen_t len = sizeof un;
+        if (getsockname(h->stats_door, (struct sockaddr *)&un, &len) == 0 && un.sun_family == AF_UNIX)
+            unlink(un.sun_path);
+    }
+    if (h->pid_file != NULL)
+        unlink(h->pid_file);
+}
+
+static bool house_write_pid(struct house *h)
+{
+    const char *path = h->options.pid_file != NULL ? h->options.pid_file : h->conf.process.pid_file;
+    if (path == NULL)
+        return true;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    char text[20];
+    size_t len = number_write(text, (uint64_t)getpid());
+    bool ok = fd != -1 && write(fd, text, len) == (ssize_t)len;
+    if (!ok)
+        log_at(LOG_ALWAYS, "pid file '%s' cannot be written: %s", path, strerror(errno));
+    if (fd != -1)
+        close(fd);
+    if (ok)
+        h->pid_file = path;
+    return ok;
+}
+
+/* Leave the terminal.  Everything that can go wrong has been tried by now, so
+ * the exit status of the parent tells how the start went. */
+static bool house_daemonize(void)
+{
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = fork();
+        if (pid == -1)
+            return false;
+        if (pid > 0)
+            _exit(0);
+        if (i == 0)
+            setsid();
+    }
+    int fd = open("/dev/null", O_RDWR);
+    if (fd == -1)
+        return false;
+    for (int to = 0; to <= 2; to++)
+        dup2(fd, to);
+    if (fd > 2)
+        close(fd);
+    return true;
+}
+
+/* As many descriptors as we may have. */
+static void house_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);       /* without it there are fewer: told when they run out */
+}
+
+/* ---- threads */
+
+/* Look names up, one after the other: getaddrinfo may take its time, and no
+ * worker waits for it. */
+static void *resolver_run(void *of)
+{
+    struct mailbox *box = of;
+    for (;;) {
+        for (struct letter *l = mailbox_take(box), *next; l != NULL; l = next) {
+            struct name_letter *name = container_of(l, struct name_letter, letter);
+            next = l->next;
+            name->found = address_resolve(&name->address, name->host, name->port);
+            mailbox_post(l->back, l);
+        }
+    }
+    return NULL;
+}
+
+/* Whether a worker owes nobody anything. */
+static bool worker_is_idle(const struct worker *w)
+{
+    for (uint32_t i = 0; i < w->pools; i++)
+        for (uint32_t s = 0; s < w->pool[i].servers; s++)
+            for (uint32_t n = 0; n < (uint32_t)w->pool[i].conf->server_connections; n++)
+                if (w->pool[i].server[s].lane[n].first != NULL)
+                    return false;
+    return true;
+}
+
+static void worker_letter(struct worker *w, struct letter *l)
+{
+    switch (l->kind) {
+    case LETTER_NAME:
+        server_named(container_of(l, struct name_letter, letter)->server);
+        break;
+    case LETTER_COUNT:
+        worker_count(w, w->snapshot);
+        mailbox_post(w->control, l);
+        break;
+    case LETTER_STOP:
+        w->stopping = true;
+        for (uint32_t i = 0; i < w->pools; i++)
+            if (w->pool[i].door.want != 0)
+                (void)watch_for(&w->pool[i].door, 0);
+        break;
+    default:
+        must(l->kind == LETTER_STOP);       /* nobody sends another */
+    }
+}
+
+static void worker_post(struct watch *watch, uint32_t sees)
+{
+    struct mailbox *box = container_of(watch, struct mailbox, watch);
+    struct worker *w = container_of(box, struct worker, box);
+    (void)sees;
+    for (struct letter *l = mailbox_take(box), *next; l != NULL; l = next) {
+        next = l->next;
+        worker_letter(w, l);
+    }
+}
+
+static void worker_turn(struct worker *w, uint64_t due)
+{
+    for (uint32_t i = 0; i < w->pools; i++) {
+        uint64_t at = pool_due(&w->pool[i]);
+        due = due < at ? due : at;
+    }
+    loop_serve(&w->loop, loop_patience(&w->loop, due));
+    loop_show_again(&w->loop);
+    for (uint32_t i = 0; i < w->pools; i++)
+        pool_timers(&w->pool[i]);
+    loop_settle(&w->loop);
+}
+
+#ifndef NUT_DENY
+#define NUT_DENY 0                          /* torture: every n-th request for memory is denied */
+#endif
+#define DRAIN_MS 2000                       /* at the end, for requests that are under way */
+
+static void *worker_run(void *of)
+{
+    struct worker *w = of;
+    w->loop.mem.deny_at = w->loop.mem.deny_every = NUT_DENY;
+    while (!w->stopping)
+        worker_turn(w, UINT64_MAX);
+    uint64_t until = clock_ms() + DRAIN_MS;
+    while (!worker_is_idle(w) && clock_ms() < until)
+        worker_turn(w, until);
+    for (uint32_t i = 0; i < w->pools; i++)
+        pool_close(&w->pool[i]);
+    loop_settle(&w->loop);
+    mailbox_post(w->control, &w->stop);
+    return NULL;
+}
+
+/* Set up worker `n`, with its listening sockets. */
+static bool worker_open(struct worker *w, struct house *h, uint32_t n)
+{
+    const struct conf *conf = &h->conf;
+    size_t most = conf->process.max_memory > 0 ? (size_t)conf->process.max_memory / h->workers : SIZE_MAX;
+    *w = (struct worker){.control = &h->box, .resolver = &h->resolver,
+                         .random = clock_wall_us() * 2 + 1 + n};
+    if (!loop_open(&w->loop, most) || !mailbox_open(&w->box, EFD_NONBLOCK))
+        return false;
+    nut_lexicon_build(&w->lexicon);
+    w->box.watch = (struct watch){.ready = worker_post, .loop = &w->loop, .fd = w->box.fd};
+    w->pool = mem_zero(&w->loop.mem, conf->pools * sizeof *w->pool);
+    if (w->pool == NULL || !watch_for(&w->box.watch, SEES_IN))
+        return false;
+    for (uint32_t i = 0; i < conf->pools; i++) {
+        if (!pool_open(&w->pool[i], w, &conf->pool[i]))
+            return false;
+        w->pools++;
+        if (conf->pool[i].key.preconnect)
+            pool_preconnect(&w->pool[i]);
+        if (!pool_listen(&w->pool[i], h->door[n * conf->pools + i]))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the control thread */
+
+static void house_stop(struct house *h)
+{
+    if (h->stopping)
+        return;
+    h->stopping = true;
+    for (uint32_t i = 0; i < h->workers; i++) {
+        h->worker[i].stop.kind = LETTER_STOP;
+        mailbox_post(&h->worker[i].box, &h->worker[i].stop);
+    }
+}
+
+static void house_level(int by)
+{
+    int level = atomic_load(&logger.level) + by;
+    if (level < 0 || level > LOG_MOST)
+        return;
+    atomic_store(&logger.level, level);
+    log_at(LOG_ALWAYS, "%s log level to %d", by > 0 ? "up" : "down", level);
+}
+
+static void house_signal(struct watch *watch, uint32_t sees)
+{
+    struct house *h = container_of(watch, struct house, signals);
+    const char *log = h->options.log != NULL ? h->options.log : h->conf.process.log;
+    struct signalfd_siginfo info;
+    (void)sees;
+    if (read(watch->fd, &info, sizeof info) != (ssize_t)sizeof info)
+        return;
+    int signal = (int)info.ssi_signo;
+    log_at(LOG_ALWAYS, "signal %d (SIG%s) received", signal,
+           signal == SIGINT ? "INT" : signal == SIGTERM ? "TERM" : signal == SIGHUP ? "HUP" :
+           signal == SIGTTIN ? "TTIN" : signal == SIGTTOU ? "TTOU" : signal == SIGUSR1 ? "USR1" : "USR2");
+    switch (signal) {
+    case SIGINT: case SIGTERM:
+        house_stop(h);
+        break;
+    case SIGHUP:
+        if (log != NULL && log[0] != '\0' && !log_open(log))
+            log_at(LOG_ALWAYS, "log file '%s' cannot be opened: %s", log, strerror(errno));
+        break;
+    case SIGTTIN:
+        house_level(+1);
+        break;
+    case SIGTTOU:
+        house_level(-1);
+        break;
+    }
+}
+
+static void house_post(struct watch *watch, uint32_t sees)
+{
+    struct mailbox *box = container_of(watch, struct mailbox, watch);
+    struct house *h = container_of(box, struct house, box);
+    (void)sees;
+    for (struct letter *l = mailbox_take(box), *next; l != NULL; l = next) {
+        next = l->next;
+        if (l->kind == LETTER_STOP)
+            h->stopped++;
+        else
+            admin_take(&h->admin);
+    }
+}
+
+/* Signals are read like anything else; the threads that follow inherit the mask. */
+static bool house_signals(struct house *h)
+{
+    static const int ours[] = {SIGINT, SIGTERM, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < countof(ours); i++)
+        sigaddset(&set, ours[i]);
+    signal(SIGPIPE, SIG_IGN);
+    int fd = pthread_sigmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
+    h->signals = (struct watch){.ready = house_signal, .loop = &h->loop, .fd = fd};
+    return fd != -1 && watch_for(&h->signals, SEES_IN);
+}
+
+static bool house_threads(struct house *h)
+{
+    pthread_t resolver;
+    if (pthread_create(&resolver, NULL, resolver_run, &h->resolver) != 0)
+        return false;
+    pthread_detach(resolver);               /* it may hang in a lookup when we exit */
+    for (uint32_t i = 0; i < h->workers; i++)
+        if (pthread_create(&h->worker[i].thread, NULL, worker_run, &h->worker[i]) != 0)
+            return false;
+    return true;
+}
+
+/* Build everything, short of threads; false: what failed was said. */
+static bool house_open(struct house *h)
+{
+    struct mem *m = &h->loop.mem;
+    if (!loop_open(&h->loop, SIZE_MAX) || !mailbox_open(&h->box, EFD_NONBLOCK) ||
+        !mailbox_open(&h->resolver, 0) || !house_signals(h))
+        return false;
+    h->box.watch = (struct watch){.ready = house_post, .loop = &h->loop, .fd = h->box.fd};
+    h->worker = mem_zero(m, h->workers * sizeof *h->worker);
+    if (h->worker == NULL || !watch_for(&h->box.watch, SEES_IN))
+        return false;
+    for (uint32_t i = 0; i < h->workers; i++)
+        if (!worker_open(&h->worker[i], h, i))
+            return false;
+    h->admin = (struct admin){.loop = &h->loop, .conf = &h->conf, .box = &h->box,
+                              .worker = h->worker, .workers = h->workers};
+    return admin_open(&h->admin, h->stats_door);
+}
+
+static void house_run(struct house *h)
+{
+    struct utsname u;
+    uname(&u);
+    log_at(LOG_ALWAYS, "nutproxy-%s built for %s %s %s started on pid %d", NUT_VERSION, u.sysname,
+           u.release, u.machine, (int)getpid());
+    for (uint32_t i = 0; i < h->conf.pools; i++)
+        log_at(LOG_NOTICE, "pool '%s' listens on %s for %u servers", h->conf.pool[i].name,
+               h->conf.pool[i].key.listen.text, h->conf.pool[i].key.servers.n);
+    while (h->stopped < h->workers) {
+        loop_serve(&h->loop, loop_patience(&h->loop, UINT64_MAX));
+        loop_show_again(&h->loop);
+        loop_settle(&h->loop);
+    }
+    for (uint32_t i = 0; i < h->workers; i++)
+        pthread_join(h->worker[i].thread, NULL);
+    log_at(LOG_ALWAYS, "done");
+}
+
+/* Start, run, stop: the exit status. */
+static int house_main(struct house *h)
+{
+    const char *log = h->options.log != NULL ? h->options.log : h->conf.process.log;
+    h->workers = (uint32_t)h->conf.process.workers;
+    h->door = malloc(h->workers * h->conf.pools * sizeof *h->door);
+    h->stats_door = -1;
+    if (h->door == NULL)
+        return 1;
+    for (uint32_t i = 0; i < h->workers * h->conf.pools; i++)
+        h->door[i] = -1;
+    atomic_store(&logger.level, (int)(h->options.level >= 0 ? least_of((size_t)h->options.level, LOG_MOST)
+                                                            : (size_t)h->conf.process.log_level));
+    if (log != NULL && log[0] != '\0' && !log_open(log)) {
+        fprintf(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
+        return 1;
+    }
+    house_descriptors();
+    bool ok = house_listen_stats(h) && house_listen(h);
+    if (ok && h->options.daemonize && !house_daemonize()) {
+        fprintf(stderr, "nutproxy: cannot become a daemon: %s\n", strerror(errno));
+        ok = false;
+    }
+    ok = ok && house_write_pid(h);
+    if (ok && (!house_open(h) || !house_threads(h))) {
+        log_at(LOG_ALWAYS, "cannot start: %s", strerror(errno));
+        ok = false;
+    }
+    if (ok)
+        house_run(h);
+    house_sweep(h);
+    conf_free(&h->conf);
+    return ok ? 0 : 1;
+}
+
+#ifndef NUT_PROOFS
+int main(int argc, char **argv)
+{
+    struct house house = {0};
+    struct options *o = &house.options;
+    if (!options_read(o, argc, argv))
+        return 1;
+    if (o->sample) {
+        conf_sample(stdout);
+        return 0;
+    }
+    if (o->version || o->help || o->describe) {
+        print_version();
+        if (o->help)
+            fputs(usage_text, stderr);
+        if (o->describe) {
+            print_counters("pool stats:", pool_stat, countof(pool_stat));
+            print_counters("\nserver stats:", server_stat, countof(server_stat));
+        }
+        return 0;
+    }
+    if (!conf_load(&house.conf, o->conf))
+        return 1;
+    if (o->test) {
+        fprintf(stderr, "nutproxy: configuration file '%s' syntax is ok\n", o->conf);
+        return 0;
+    }
+    return house_main(&house);
+}
+#endif /* NUT_PROOFS */
+/* } 14 */
+#endif /* NUT_CORE */

@@ -1,0 +1,583 @@
+/* nutproxy.h - the promises.  nutproxy.c is how they are kept.
+ *
+ * Everything a user can see of the product stands in the tables of this file:
+ * the commands it understands, the keys it can be configured with, the numbers
+ * it reports.  Below the tables stands the pure core: bytes in, bytes out, no
+ * descriptor, no clock, no log.  A fuzzer or an embedder includes this file
+ * and links nutproxy.c built with -DNUT_CORE.
+ *
+ * The prefix nut_ means: visible outside nutproxy.c.
+ */
+#ifndef NUTPROXY_H
+#define NUTPROXY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NUT_VERSION "0.1.0"
+
+/* ------------------------------------------------------------------ limits
+ * Every growth has an end.  A proof sets some of these small to visit the
+ * edges.
+ */
+#ifndef NUT_BULK_MAX
+#define NUT_BULK_MAX     (512u << 20)   /* bytes in one word (Redis' proto-max-bulk-len) */
+#endif
+#ifndef NUT_REQUEST_MAX
+#define NUT_REQUEST_MAX  ((512u << 20) + (1u << 20))    /* bytes in one request */
+#endif
+#ifndef NUT_WORDS_MAX
+#define NUT_WORDS_MAX    (1u << 20)     /* words in one request */
+#endif
+#ifndef NUT_INLINE_MAX
+#define NUT_INLINE_MAX   (64u << 10)    /* bytes in one inline command (as Redis) */
+#endif
+#ifndef NUT_BIG
+#define NUT_BIG          (8u << 10)     /* from here on bytes are handed over, not copied */
+#endif
+#define NUT_KEY_MAX      250            /* bytes in a memcached key (protocol.txt) */
+#define NUT_LINE_MAX     2048           /* bytes in a memcached line that is not a get: beyond
+                                           them memcached hangs up */
+#define NUT_GET_MAX      (16u << 20)    /* bytes in the line of a memcached get */
+#define NUT_ITEM_MAX     (INT32_MAX - 2) /* bytes in a memcached item */
+#define NUT_SERVERS_MAX  4096           /* servers in one pool */
+#define NUT_POOLS_MAX    1024           /* pools in one process */
+#define NUT_CONF_MAX     (16u << 20)    /* bytes in a configuration */
+
+/* ---------------------------------------------------------------- commands
+ * The commands of Redis 7.0.  A row reads: NAME takes ARITY words, itself
+ * included (-n: at least n); FIRST, LAST and STEP say where keys stand (LAST
+ * counted from the end where negative), as the server's own COMMAND has it;
+ * KEYS how they are really found; WAY who answers; MERGE how the replies of
+ * several servers become one; ACCESS what it does to data.
+ *
+ *   keys   NONE     it has none              way    ONE      the server of its keys; all
+ *          SPAN     FIRST..LAST by STEP                      of them must be on one
+ *          COUNT1   word 1 says how many            EACH     a part for each server
+ *                   follow it                       ANY      one fixed server: it has no key
+ *          COUNT2   word 2 does                     HERE     the proxy
+ *          STORE2   word 1, and COUNT2              BLOCKS   refused: would stop a connection
+ *          STREAMS  after STREAMS                            that others share
+ *          SORT     word 1, after STORE             SESSION  refused: changes the connection
+ *          RADIUS   word 1, after STORE                      for everybody on it
+ *                   or STOREDIST                    WHOLE    refused: concerns all servers
+ *          SUBKEY   word 2                          ADMIN    refused: about one server itself
+ *          USAGE    word 2, if word 1
+ *                   is USAGE                 merge  AS_IS    one reply, untouched
+ *                                                   SUM      add the integers
+ *                                                   ZIP      elements in the order of keys
+ *                                                   ALL_OK   +OK unless one failed
+ */
+#define NUT_COMMANDS(_) \
+/*     name                arity first last step   keys     way      merge   access */ \
+    _( "ACL",                   -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "APPEND",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ASKING",                 1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "AUTH",                  -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "BGREWRITEAOF",           1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "BGSAVE",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "BITCOUNT",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BITFIELD",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BITFIELD_RO",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BITOP",                 -4,   2,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BITPOS",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BLMOVE",                 6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BLMPOP",                -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BLPOP",                 -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BRPOP",                 -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BRPOPLPUSH",             4,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BZMPOP",                -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BZPOPMAX",              -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BZPOPMIN",              -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "CLIENT",                -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "CLUSTER",               -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "COMMAND",               -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CONFIG",                -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "COPY",                  -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "DBSIZE",                 1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "DEBUG",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "DECR",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "DECRBY",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "DEL",                   -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE ) \
+    _( "DISCARD",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "DUMP",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ECHO",                   2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "EVAL",                  -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
+    _( "EVAL_RO",               -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
+    _( "EVALSHA",               -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
+    _( "EVALSHA_RO",            -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
+    _( "EXEC",                   1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "EXISTS",                -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ  ) \
+    _( "EXPIRE",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "EXPIREAT",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "EXPIRETIME",             2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "FAILOVER",              -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "FCALL",                 -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
+    _( "FCALL_RO",              -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
+    _( "FLUSHALL",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE ) \
+    _( "FLUSHDB",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE ) \
+    _( "FUNCTION",              -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "GEOADD",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "GEODIST",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEOHASH",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEOPOS",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEORADIUS",             -6,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE ) \
+    _( "GEORADIUS_RO",          -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEORADIUSBYMEMBER",     -5,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE ) \
+    _( "GEORADIUSBYMEMBER_RO",  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEOSEARCH",             -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEOSEARCHSTORE",        -8,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "GET",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GETBIT",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GETDEL",                 2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "GETEX",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "GETRANGE",               4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GETSET",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HDEL",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HELLO",                 -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "HEXISTS",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HGET",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HGETALL",                2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HINCRBY",                4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HINCRBYFLOAT",           4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HKEYS",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HMGET",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HMSET",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HRANDFIELD",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HSCAN",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HSET",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HSETNX",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HSTRLEN",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HVALS",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "INCR",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "INCRBY",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "INCRBYFLOAT",            3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "INFO",                  -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "KEYS",                   2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "LASTSAVE",               1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "LATENCY",               -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "LCS",                   -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LINDEX",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LINSERT",                5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LMOVE",                  5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LMPOP",                 -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE ) \
+    _( "LOLWUT",                -1,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ  ) \
+    _( "LPOP",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LPOS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LPUSH",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LPUSHX",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LREM",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LSET",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LTRIM",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "MEMORY",                -2,   0,   0,  0,   USAGE,   ONE,     AS_IS,  OTHER ) \
+    _( "MGET",                  -2,   1,  -1,  1,   SPAN,    EACH,    ZIP,    READ  ) \
+    _( "MIGRATE",               -6,   3,   3,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
+    _( "MODULE",                -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "MONITOR",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "MOVE",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "MSET",                  -3,   1,  -1,  2,   SPAN,    EACH,    ALL_OK, WRITE ) \
+    _( "MSETNX",                -3,   1,  -1,  2,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "MULTI",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "OBJECT",                -2,   0,   0,  0,   SUBKEY,  ONE,     AS_IS,  OTHER ) \
+    _( "PERSIST",                2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PEXPIRE",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PEXPIREAT",             -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PEXPIRETIME",            2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PFADD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PFCOUNT",               -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PFDEBUG",                3,   2,   2,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
+    _( "PFMERGE",               -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PFSELFTEST",             1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "PING",                  -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "PSETEX",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PSUBSCRIBE",            -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "PSYNC",                 -3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "PTTL",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PUBLISH",                3,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "PUBSUB",                -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "PUNSUBSCRIBE",          -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "QUIT",                  -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "RANDOMKEY",              1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "READONLY",               1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "READWRITE",              1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "RENAME",                 3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RENAMENX",               3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "REPLCONF",              -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "REPLICAOF",              3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "RESET",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "RESTORE",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RESTORE-ASKING",        -4,   1,   1,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
+    _( "ROLE",                   1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "RPOP",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RPOPLPUSH",              3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RPUSH",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RPUSHX",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SADD",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SAVE",                   1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SCAN",                  -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "SCARD",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SCRIPT",                -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "SDIFF",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SDIFFSTORE",            -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SELECT",                 2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "SET",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SETBIT",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SETEX",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SETNX",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SETRANGE",               4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SHUTDOWN",              -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SINTER",                -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SINTERCARD",            -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "SINTERSTORE",           -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SISMEMBER",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SLAVEOF",                3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SLOWLOG",               -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SMEMBERS",               2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SMISMEMBER",            -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SMOVE",                  4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SORT",                  -2,   1,   1,  1,   SORT,    ONE,     AS_IS,  WRITE ) \
+    _( "SORT_RO",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SPOP",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SPUBLISH",               3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  OTHER ) \
+    _( "SRANDMEMBER",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SREM",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SSCAN",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SSUBSCRIBE",            -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
+    _( "STRLEN",                 2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SUBSCRIBE",             -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "SUBSTR",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SUNION",                -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SUNIONSTORE",           -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SUNSUBSCRIBE",          -1,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
+    _( "SWAPDB",                 3,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE ) \
+    _( "SYNC",                   1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "TIME",                   1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "TOUCH",                 -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ  ) \
+    _( "TTL",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TYPE",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "UNLINK",                -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE ) \
+    _( "UNSUBSCRIBE",           -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "UNWATCH",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "WAIT",                   3,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  OTHER ) \
+    _( "WATCH",                 -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
+    _( "XACK",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XADD",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XAUTOCLAIM",            -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XCLAIM",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XDEL",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XGROUP",                -2,   0,   0,  0,   SUBKEY,  ONE,     AS_IS,  OTHER ) \
+    _( "XINFO",                 -2,   0,   0,  0,   SUBKEY,  ONE,     AS_IS,  OTHER ) \
+    _( "XLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XPENDING",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XRANGE",                -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XREAD",                 -4,   0,   0,  0,   STREAMS, ONE,     AS_IS,  READ  ) \
+    _( "XREADGROUP",            -7,   0,   0,  0,   STREAMS, ONE,     AS_IS,  WRITE ) \
+    _( "XREVRANGE",             -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XSETID",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XTRIM",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZADD",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZCARD",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZCOUNT",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZDIFF",                 -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "ZDIFFSTORE",            -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE ) \
+    _( "ZINCRBY",                4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZINTER",                -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "ZINTERCARD",            -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "ZINTERSTORE",           -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE ) \
+    _( "ZLEXCOUNT",              4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZMPOP",                 -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE ) \
+    _( "ZMSCORE",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZPOPMAX",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZPOPMIN",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZRANDMEMBER",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZRANGE",                -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZRANGEBYLEX",           -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZRANGEBYSCORE",         -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZRANGESTORE",           -5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZRANK",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZREM",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZREMRANGEBYLEX",         4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZREMRANGEBYRANK",        4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZREMRANGEBYSCORE",       4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZREVRANGE",             -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZREVRANGEBYLEX",        -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZREVRANGEBYSCORE",      -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZREVRANK",               3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZSCAN",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZSCORE",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZUNION",                -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "ZUNIONSTORE",           -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE )
+
+/* The verbs of the classic memcached text protocol (doc/protocol.txt).  SHAPE
+ * is the line after the verb; WAY as above; LEAST and MOST count the words of
+ * the line, the verb and a final `noreply` included (memcached takes any word
+ * in the place of `noreply`, and then replies); MOST 0: no end.
+ *
+ *   shape  KEYS     key [key ...]            BLOCK    key flags exptime bytes, then data
+ *          TOUCHES  exptime key [key ...]    CAS      as BLOCK, with the unique at the end
+ *          DELETE   key [0]                  DELTA    key number
+ *          EXPTIME  key exptime              FREE     whatever
+ *          META     key bytes, then data: a meta set, which is refused
+ */
+#define NUT_VERBS(_) \
+/*     name          shape     least most  way    */ \
+    _( "add",        BLOCK,      5,   6,   ONE    ) \
+    _( "append",     BLOCK,      5,   6,   ONE    ) \
+    _( "cas",        CAS,        6,   7,   ONE    ) \
+    _( "decr",       DELTA,      3,   4,   ONE    ) \
+    _( "delete",     DELETE,     2,   4,   ONE    ) \
+    _( "flush_all",  FREE,       1,   3,   WHOLE  ) \
+    _( "gat",        TOUCHES,    3,   0,   EACH   ) \
+    _( "gats",       TOUCHES,    3,   0,   EACH   ) \
+    _( "get",        KEYS,       2,   0,   EACH   ) \
+    _( "gets",       KEYS,       2,   0,   EACH   ) \
+    _( "incr",       DELTA,      3,   4,   ONE    ) \
+    _( "ms",         META,       1,   0,   ADMIN  ) \
+    _( "prepend",    BLOCK,      5,   6,   ONE    ) \
+    _( "quit",       FREE,       1,   0,   HERE   ) \
+    _( "replace",    BLOCK,      5,   6,   ONE    ) \
+    _( "set",        BLOCK,      5,   6,   ONE    ) \
+    _( "touch",      EXPTIME,    3,   4,   ONE    ) \
+    _( "verbosity",  NUMERAL,    2,   3,   HERE   ) \
+    _( "version",    FREE,       1,   0,   ANY    )
+
+/* -------------------------------------------------------------------- keys
+ * One row for each key of the configuration.  PRESET is the default as a user
+ * would write it (NULL: none, the key may be absent; "!": it is required).
+ * LEAST and MOST bound a number.  Times are milliseconds unless they carry ms,
+ * s or m; sizes are bytes unless they carry k, m or g.
+ */
+#define NUT_PROCESS_KEYS(_) \
+/*     key            kind      preset             least most      what it decides */ \
+    _( workers,       COUNT,    "1",               1,    64,       "threads that serve clients, each with its own connections to every server") \
+    _( stats,         TEXT,     "127.0.0.1:22222", 0,    0,        "where the counters can be read: host:port, /path/of/socket, or off") \
+    _( log,           TEXT,     NULL,              0,    0,        "file for the log, reopened on SIGHUP; without it the log goes to stderr") \
+    _( log_level,     LEVEL,    "notice",          0,    11,       "how much is logged: 0..11, or emerg alert crit error warn notice info debug") \
+    _( pid_file,      TEXT,     NULL,              0,    0,        "file for the process id, removed at exit") \
+    _( max_memory,    BYTES,    "0",               0,    INT64_MAX, "bytes for all buffers of the process, 0 for no bound")
+
+#define NUT_POOL_KEYS(_) \
+/*     key                    kind      preset       least most         what it decides */ \
+    _( listen,                LISTEN,   "!",         0,    0,           "where clients connect: host:port, [ipv6]:port, or /path [permissions]") \
+    _( protocol,              PROTOCOL, "memcached", 0,    0,           "what clients and servers speak: redis or memcached") \
+    _( redis,                 SWITCH,   NULL,        0,    1,           "twemproxy's way to say it: true is protocol = redis") \
+    _( hash,                  HASH,     "fnv1a_64",  0,    0,           "one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 hsieh murmur jenkins") \
+    _( hash_tag,              TAG,      NULL,        0,    0,           "two characters; only what stands between them in a key is hashed") \
+    _( distribution,          SPREAD,   "ketama",    0,    0,           "how hashes become servers: ketama modula random") \
+    _( timeout,               MILLIS,   "5s",        0,    86400000,    "patience with a server, from queueing to the whole reply; 0 for ever") \
+    _( backlog,               COUNT,    "512",       0,    INT32_MAX,   "length of the queue of clients not yet accepted") \
+    _( client_connections,    COUNT,    "0",         0,    INT32_MAX,   "most clients at once, 0 for no limit of its own") \
+    _( client_output_limit,   BYTES,    "256m",      65536, INT64_MAX,  "a client that leaves more than this unread is closed") \
+    _( tcpkeepalive,          SWITCH,   "false",     0,    1,           "keep-alive probes on the connections of clients and servers") \
+    _( reuseport,             SWITCH,   "false",     0,    1,           "let several processes listen on the same port") \
+    _( preconnect,            SWITCH,   "false",     0,    1,           "connect to all servers at start") \
+    _( redis_auth,            TEXT,     NULL,        0,    0,           "password for the servers, and asked of clients") \
+    _( redis_db,              COUNT,    "0",         0,    INT32_MAX,   "database selected on every connection to a server") \
+    _( server_connections,    COUNT,    "1",         1,    1024,        "connections to each server; a client stays on one of them") \
+    _( auto_eject_hosts,      SWITCH,   "false",     0,    1,           "give the keys of a failed server to the others") \
+    _( server_failure_limit,  COUNT,    "2",         0,    INT32_MAX,   "failures in a row that mark a server as down") \
+    _( server_retry_timeout,  MILLIS,   "30s",       0,    INT32_MAX,   "an ejected server is not tried for so long") \
+    _( probe_interval,        MILLIS,   "1s",        10,   86400000,    "a server that is down is probed so often") \
+    _( servers,               SERVERS,  "!",         1,    NUT_SERVERS_MAX, "host:port:weight [name] or /path:weight [name], one to an indented line")
+
+/* ------------------------------------------------------------------- stats
+ * Names and meanings as in twemproxy, in its order.  A COUNTER only grows, a
+ * GAUGE is what is so now.
+ */
+#define NUT_POOL_STATS(_) \
+/*     field               kind      what is counted */ \
+    _( client_eof,         COUNTER, "eof on client connections") \
+    _( client_err,         COUNTER, "errors on client connections") \
+    _( client_connections, GAUGE,   "active client connections") \
+    _( server_ejects,      COUNTER, "times backend server was ejected") \
+    _( forward_error,      COUNTER, "times we encountered a forwarding error") \
+    _( fragments,          COUNTER, "fragments created from a multi-vector request")
+
+#define NUT_SERVER_STATS(_) \
+/*     field               kind      what is counted */ \
+    _( server_eof,         COUNTER, "eof on server connections") \
+    _( server_err,         COUNTER, "errors on server connections") \
+    _( server_timedout,    COUNTER, "timeouts on server connections") \
+    _( server_connections, GAUGE,   "active server connections") \
+    _( server_ejected_at,  GAUGE,   "timestamp when server was ejected in usec since epoch") \
+    _( requests,           COUNTER, "requests") \
+    _( request_bytes,      COUNTER, "total request bytes") \
+    _( responses,          COUNTER, "responses") \
+    _( response_bytes,     COUNTER, "total response bytes") \
+    _( in_queue,           GAUGE,   "requests in incoming queue") \
+    _( in_queue_bytes,     GAUGE,   "current request bytes in incoming queue") \
+    _( out_queue,          GAUGE,   "requests in outgoing queue") \
+    _( out_queue_bytes,    GAUGE,   "current request bytes in outgoing queue")
+
+/* --------------------------------------------------------------- pure core */
+
+struct bytes { const char *at; size_t len; };
+
+/* Where memory comes from: one for each thread.  All zero but `most` is a
+ * fresh one.  What is given back stays on shelves until nut_mem_tidy. */
+#define NUT_SMALL_SHELVES 16            /* 32, 64 ... 512 bytes */
+#define NUT_LARGE_SHELVES 11            /* 1 KiB, 2 KiB ... 1 MiB */
+
+struct shelf { struct spare *top; uint32_t spares, least; };
+
+struct mem {
+    size_t       used;                  /* bytes held from the system, spares included */
+    size_t       most;                  /* the bound of `used` */
+    struct shelf small[NUT_SMALL_SHELVES], large[NUT_LARGE_SHELVES];
+    uint64_t     deny_at, deny_every;   /* for proofs: which request from now is denied */
+};
+
+/* A run of bytes that several may read.  Bytes below `fill` never change. */
+struct block { uint32_t refs, cap, fill; char bytes[]; };
+
+/* A queue of bytes: put at the end, dropped at the front, held in pieces. */
+struct piece { struct piece *next; struct block *block; char *at; size_t len; };
+struct queue { struct piece *first, *last; size_t len; };
+
+/* All of these leave the queue as it was when memory is short (false). */
+bool nut_queue_put(struct mem *m, struct queue *q, struct bytes b);
+bool nut_queue_refer(struct mem *m, struct queue *q, struct block *block, struct bytes b);
+bool nut_queue_move(struct mem *m, struct queue *to, struct queue *from, size_t n);
+void nut_queue_drop(struct mem *m, struct queue *q, size_t n);
+void nut_queue_free(struct mem *m, struct queue *q);
+void nut_mem_tidy(struct mem *m);       /* give spares back that were not needed lately */
+void nut_mem_empty(struct mem *m);      /* give all spares back */
+
+/* Hash functions by number, from 0 to NUT_HASHES - 1. */
+#define NUT_HASHES 12
+const char *nut_hash_name(int which);
+uint32_t nut_hash(int which, struct bytes key);
+
+/* The part of `key` that is hashed under a tag of two characters, or all. */
+struct bytes nut_tagged(struct bytes key, const char *tag);
+
+/* From hashes to servers.  Servers are numbered in the pool's order: by length
+ * of the name, then by its bytes. */
+enum spread { KETAMA, MODULA, RANDOM };
+struct member { struct bytes name; uint32_t weight; bool out; };
+struct point  { uint64_t at; uint32_t server; };
+struct ring   { enum spread spread; uint32_t points; struct point *point; size_t size; };
+
+#define NUT_NOBODY UINT32_MAX
+/* Build `ring` of those members that are not out.  False: no memory, and the
+ * ring is as it was. */
+bool     nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
+                        const struct member *member, uint32_t n);
+/* The server for a hash; `lot` is a random number, for RANDOM.  NUT_NOBODY
+ * when nobody is in. */
+uint32_t nut_ring_pick(const struct ring *ring, uint32_t hash, uint32_t lot);
+void     nut_ring_free(struct mem *m, struct ring *ring);
+
+/* What a scanner says about the bytes it has seen so far. */
+enum scan { SCAN_DONE, SCAN_MORE, SCAN_BAD, SCAN_VALUE };
+
+struct span { uint32_t off, len; };     /* offsets, so that bytes may move */
+
+enum keys  { NONE, SPAN, COUNT1, COUNT2, STORE2, STREAMS, SORT, RADIUS, SUBKEY, USAGE };
+enum way   { ONE, EACH, ANY, HERE, BLOCKS, SESSION, WHOLE, ADMIN };
+enum merge { AS_IS, SUM, ZIP, ALL_OK, VALUES };
+enum access { OTHER, READ, WRITE };
+enum shape { KEYS, TOUCHES, BLOCK, CAS, DELETE, DELTA, EXPTIME, FREE, NUMERAL, META };
+
+struct command {
+    const char *name;
+    int         arity, first, last, step;
+    enum keys   keys;
+    enum way    way;
+    enum merge  merge;
+    enum access access;
+};
+
+struct verb {
+    const char *name;
+    enum shape  shape;
+    uint32_t    least, most;            /* words; most 0: no end */
+    enum way    way;
+};
+
+/* An index of the command table, built once: a command is found in one step. */
+struct lexicon { uint16_t slot[1024]; };
+void                  nut_lexicon_build(struct lexicon *l);
+const struct command *nut_command_find(const struct lexicon *l, struct bytes name);
+
+/* One request being scanned.  All zero is a fresh one; after SCAN_MORE call
+ * again with the same bytes and more behind them.  A frame can be used again
+ * after nut_frame_reset; nut_frame_free gives its memory back. */
+struct frame {
+    size_t             pos;             /* bytes looked at; on DONE the request's length */
+    size_t             total;           /* on MORE: bytes it has at least, if known */
+    uint32_t           argc, want;      /* words found; words announced */
+    uint32_t           cap;
+    struct span       *argv;            /* words, as offsets into `text` */
+    struct bytes       text;            /* on DONE: the request, as it may be forwarded */
+    struct block      *own;             /* holds `text` where the client wrote it another way */
+    const char        *why;             /* on BAD: the reply before closing */
+    /* memcached only */
+    const struct verb *verb;            /* NULL: unknown */
+    const char        *refusal;         /* on DONE: answer this, forward nothing */
+    uint64_t           flags, amount;   /* amount: the delta of incr, the unique of cas */
+    int64_t            exptime;
+    struct span        data;            /* the data block, without its CR LF */
+    bool               line, block;     /* the line was read; a data block follows it */
+    bool               noreply;         /* nobody wants an answer */
+};
+
+enum scan nut_resp_request(struct mem *m, struct frame *f, struct bytes in);
+enum scan nut_mc_request(struct mem *m, struct frame *f, struct bytes in);
+void      nut_frame_reset(struct mem *m, struct frame *f);
+void      nut_frame_free(struct mem *m, struct frame *f);
+
+/* Where the keys of a RESP request stand: word `first`, every `step`-th, `n` of
+ * them, and one more at word `also` (0: none).  NULL, or the refusal. */
+struct keyset { uint32_t first, step, n, also; };
+const char *nut_command_keys(const struct command *c, const struct frame *f, struct keyset *keys);
+
+/* One reply being scanned, however it is cut: every byte is shown once. */
+enum expect { RESP_REPLY, MC_LINE, MC_VALUES };
+struct reply {
+    enum expect expect;
+    bool        started;
+    char        kind;                   /* RESP: the first byte; memcached: 'V' for values, 'E' error, '+' else */
+    uint8_t     tail;                   /* bytes of CR LF still to come behind a value */
+    uint16_t    held;                   /* bytes of an unfinished line, in `line` */
+    uint64_t    open;                   /* values still to come */
+    size_t      need;                   /* bytes of the current value still to come */
+    struct bytes key;                   /* on VALUE: the key that the line names */
+    char        line[384];
+};
+
+void      nut_reply_begin(struct reply *r, enum expect expect);
+/* Scan what belongs to this reply; *used says how many bytes that were.  VALUE:
+ * a memcached VALUE line was read, look at r->key and call again with the rest. */
+enum scan nut_reply_scan(struct reply *r, struct bytes in, size_t *used);
+
+/* One key of a request that was split: which part asks for it.  memcached: its
+ * check is compared with the key that a VALUE line names. */
+struct asked { uint32_t part, check; };
+uint32_t nut_check(struct bytes key);
+
+/* Make one reply of `n` parts' replies, which are used up.  False: no memory. */
+bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
+               const struct asked *asked, uint32_t keys, struct queue *out);
+
+/* --------------------------------------------------------------- configuration */
+
+enum protocol { MEMCACHED, REDIS };
+
+struct server_conf {
+    char    *name;                      /* unique in its pool; decides the ring */
+    char    *host;                      /* or the path of a unix socket, from its first '/' */
+    uint16_t port;                      /* 0 for a unix socket */
+    uint32_t weight;
+    uint32_t place;                     /* its place in the list, from 0 */
+    int      line;
+};
+struct server_list { struct server_conf *at; uint32_t n; };
+
+struct conf;                            /* the rows above as fields; see room 7 */
+
+#endif
