@@ -1591,6 +1591,7 @@ void nut_reply_begin(struct reply *r, enum expect expect)
     r->expect = expect;
     r->started = false;
     r->kind = 0;
+    r->count = 0;
     r->tail = 0;
     r->held = 0;
     r->open = 1;
@@ -1626,9 +1627,10 @@ static enum scan reply_line(struct reply *r, struct bytes in, size_t *at, struct
 static bool resp_reply_line(struct reply *r, struct bytes line)
 {
     uint64_t n;
+    bool first = !r->started;
     if (line.len == 0)
         return false;
-    if (!r->started)
+    if (first)
         r->kind = line.at[0];
     r->started = true;
     switch (line.at[0]) {
@@ -1647,6 +1649,7 @@ static bool resp_reply_line(struct reply *r, struct bytes line)
     if (!number_read(bytes_from(line, 1), UINT32_MAX, &n) || r->open > UINT64_MAX / 2)
         return false;
     if (line.at[0] == '*') {
+        r->count = first ? n : r->count;
         r->open += n - 1;                   /* n more, and this one is told */
     } else {
         r->need = n;
@@ -3315,7 +3318,7 @@ static bool conn_write(struct conn *c)
 
 static void conn_flush(struct conn *c)
 {
-    if (c->broken == 0 && !c->connecting && !c->leaving && !conn_write(c))
+    if (!c->connecting && !c->leaving && !conn_write(c) && c->broken == 0)
         c->broken = errno;
     if (c->broken != 0) {
         c->role->gone(c, c->broken);
@@ -4366,6 +4369,17 @@ static void request_merge(struct request *r)
         mem_give(m, all, r->parts * sizeof *all);
 }
 
+/* What the client heard last has no end, so nothing can come behind it: it hears
+ * what it was told so far, and then the connection closes. */
+static void client_cut(struct client *c)
+{
+    struct request *r;
+    c->leaving = true;
+    while ((r = client_oldest(c)) != NULL)
+        request_leave(r);
+    conn_finish(&c->conn);
+}
+
 /* One part less to wait for. */
 static void request_close_part(struct request *r)
 {
@@ -4376,10 +4390,12 @@ static void request_close_part(struct request *r)
         request_merge(r);
     else if (r->parts == 1)
         r->literal = r->part->trouble;
-    /* Half of a reply was said, and the rest will not come. */
+    if (r->literal.len > 0)
+        nut_queue_free(request_mem(r), &r->reply);      /* half a reply is none */
     if (r->literal.len > 0 && r->begun && r->client != NULL) {
-        r->client->conn.broken = ECONNRESET;
-        conn_touch(&r->client->conn);
+        r->whole = true;                                /* and half of it was said */
+        client_cut(r->client);
+        return;
     }
     request_finish(r);
 }
@@ -4467,6 +4483,22 @@ static bool part_expects(struct part *p, struct bytes key)
             return true;
     }
     return false;
+}
+
+/* Whether the reply that was read is one that this part can get.  Parts of a
+ * split request are held until they are whole, so it is not too late to refuse. */
+static bool part_fits(const struct part *p, const struct reply *reply)
+{
+    const struct request *r = p->request;
+    if (p->expect != RESP_REPLY || r->parts == 1 || reply->kind == '-')
+        return true;
+    switch (r->merge) {
+    case SUM:    return reply->kind == ':';
+    case ZIP:    return reply->kind == '*' && reply->count == p->keys;
+    case ALL_OK: return reply->kind == '+';
+    case AS_IS: case VALUES: break;
+    }
+    return true;
 }
 
 /* ---- lanes end */
@@ -4616,7 +4648,8 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
                         : s->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE);
     lane->scanning = true;
     enum scan got = nut_reply_scan(&lane->scan, *in, &used);
-    if (got == SCAN_BAD || (got == SCAN_VALUE && !part_expects(p, lane->scan.key))) {
+    if (got == SCAN_BAD || (got == SCAN_VALUE && !part_expects(p, lane->scan.key)) ||
+        (got == SCAN_DONE && p != NULL && !part_fits(p, &lane->scan))) {
         lane_lost(lane, EINVAL);
         return false;
     }

@@ -545,6 +545,7 @@ struct reply {
     uint8_t     tail;                   /* bytes of CR LF still to come behind a value */
     uint16_t    held;                   /* bytes of an unfinished line, in `line` */
     uint64_t    open;                   /* values still to come */
+    uint64_t    count;                  /* RESP: elements of the outermost array */
     size_t      need;                   /* bytes of the current value still to come */
     struct bytes key;                   /* on VALUE: the key that the line names */
     char        line[384];
