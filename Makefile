@@ -45,6 +45,9 @@ build/torture: $(SOURCE) build/include/ini.h
 build/proofs: $(SOURCE) tests/proofs.c build/include/ini.h
 	cc $(C) $(SANITIZE) -Wno-unused-function -DNUT_PROOFS -I. -o $@ tests/proofs.c $(INIH) -lpthread
 
+build/route: $(SOURCE) tests/route.c build/include/ini.h
+	cc $(C) -Wno-unused-function -I. -o $@ tests/route.c $(INIH)
+
 # Only inih's header is taken from the system: the rest of that folder belongs to another libc.
 build/include/ini.h: /usr/include/ini.h
 	@command -v $(MUSLCC) >/dev/null || { echo "$(MUSLCC) is missing: apt-get install musl-tools" >&2; exit 1; }

@@ -1133,16 +1133,28 @@ def test_clients_that_leave_with_requests_open_disturb_nobody(stage):
 
 @both
 def test_a_client_that_stops_sending_gets_what_it_is_owed_and_then_the_end(stage, fakes, tongue):
-    fake = gated(fakes(protocol=tongue.name))
-    fake.store = {b"slow": b"SLOW", b"k": b"V"}
-    proxy = one_pool(stage, [fake], tongue)
-    with wire(proxy.where("alpha")) as w:
-        w.say(tongue.get(b"k"), tongue.get(b"slow"), tongue.get(b"k"), tongue.ping)
-        w.sock.shutdown(socket.SHUT_WR)
-        wait_for("the request to arrive", lambda: any(b"slow" in words for words in fake.seen))
-        fake.gate.set()
-        assert w.rest() == tongue.value(b"k", b"V") + tongue.value(b"slow", b"SLOW") + \
-            tongue.value(b"k", b"V") + tongue.pong
+    pair = [gated(fakes(protocol=tongue.name)) for _ in range(2)]
+    keys = [b"k%d" % i for i in range(30)]
+    for fake in pair:
+        fake.store = {k: b"=" + k for k in keys}
+        fake.store[b"slow"] = b"SLOW"
+    proxy = one_pool(stage, pair, tongue, hash="md5")
+    for last in (tongue.get(b"k1"), tongue.many(keys), tongue.ping, tongue.get(b"slow")):
+        for fake in pair:
+            fake.gate.clear()
+            fake.seen.clear()
+        with wire(proxy.where("alpha")) as w:
+            w.say(tongue.get(b"slow"), last)
+            w.sock.shutdown(socket.SHUT_WR)
+            wait_for("the request to arrive", lambda: pair[0].seen or pair[1].seen)
+            for fake in pair:
+                fake.gate.set()
+            assert tongue.read(w) == tongue.value(b"slow", b"SLOW")
+            got = tongue.read(w)
+            assert w.rest() == b"", "and nothing more"
+        with wire(proxy.where("alpha")) as w:
+            assert ask(w, tongue, last) == got
+    wait_for("them to be gone", lambda: proxy.stats()["alpha"]["client_connections"] == 0)
 
 
 # ---- what trouble leaves behind
