@@ -1013,6 +1013,13 @@ static enum scan frame_bad(struct frame *f, const char *why)
     return SCAN_BAD;
 }
 
+/* Where a word should begin stands something else. */
+static enum scan frame_odd(struct frame *f, char odd)
+{
+    f->odd = octet(odd) < ' ' ? ' ' : odd;
+    return frame_bad(f, "-ERR Protocol error: expected '$', got '");
+}
+
 static bool frame_word(struct mem *m, struct frame *f, size_t off, size_t len)
 {
     if (f->argc == f->cap) {
@@ -1208,7 +1215,7 @@ enum scan nut_resp_request(struct mem *m, struct frame *f, struct bytes in)
         if (at == in.len)
             return SCAN_MORE;
         if (in.at[at] != '$')
-            return frame_bad(f, "-ERR Protocol error: expected '$'\r\n");
+            return frame_odd(f, in.at[at]);
         got = resp_count(in, &at, NUT_BULK_MAX, &n);
         if (got == SCAN_BAD || (got == SCAN_DONE && n < 0))
             return frame_bad(f, "-ERR Protocol error: invalid bulk length\r\n");
@@ -1245,13 +1252,16 @@ static const char *keys_counted(const struct frame *f, uint32_t at, struct keyse
 }
 
 /* Behind STREAMS stand the keys, and as many ids behind them. */
-static const char *keys_streams(const struct frame *f, struct keyset *keys)
+static const char *keys_streams(const struct command *c, const struct frame *f, struct keyset *keys)
 {
     for (uint32_t i = 1; i < f->argc; i++) {
         struct bytes word = frame_arg(f, i);
         if (same_word(word, lit("block")))
-            return "-ERR BLOCK is not served by this proxy: "
-                   "it would stop a connection that others share\r\n";
+            return c->access == READ
+                ? "-ERR command 'xread' is not served by this proxy: with BLOCK "
+                  "it would stop a connection that others share\r\n"
+                : "-ERR command 'xreadgroup' is not served by this proxy: with BLOCK "
+                  "it would stop a connection that others share\r\n";
         if (same_word(word, lit("count")))
             i++;
         else if (same_word(word, lit("group")))
@@ -1307,7 +1317,7 @@ const char *nut_command_keys(const struct command *c, const struct frame *f, str
         refusal = keys_counted(f, 2, keys);
         keys->also = 1;
         break;
-    case STREAMS: return keys_streams(f, keys);
+    case STREAMS: return keys_streams(c, f, keys);
     case SORT:
         *keys = (struct keyset){.first = 1, .step = 1, .n = 1};
         keys->also = key_behind(f, 2, lit("store"), lit("store"));
@@ -3267,7 +3277,7 @@ static void conn_leave(struct conn *c)
 {
     struct loop *l = c->watch.loop;
     if (shutdown(c->watch.fd, SHUT_WR) == -1 || c->ended) {
-        conn_close(c);
+        c->role->gone(c, 0);
         return;
     }
     if (list_linked(&c->wait))
@@ -3482,10 +3492,7 @@ static void conn_read(struct conn *c, bool to_end)
             return;
         if (n <= 0) {
             c->ended = n == 0;
-            if (c->leaving)
-                conn_close(c);
-            else
-                c->role->gone(c, n == 0 ? 0 : errno);
+            c->role->gone(c, n == 0 || c->leaving ? 0 : errno);
             return;
         }
         if ((size_t)n < room && !to_end)
@@ -3590,7 +3597,7 @@ static void loop_leave(struct loop *l)
         struct conn *c = container_of(l->leaving.next, struct conn, wait);
         if (c->leave_at > l->now)
             return;
-        conn_close(c);
+        c->role->gone(c, 0);
     }
 }
 
@@ -4909,7 +4916,7 @@ static void request_say_word(struct request *r, struct bytes word)
     char text[128];
     size_t n = least_of(word.len, sizeof text);
     for (size_t i = 0; i < n; i++)
-        text[i] = octet(word.at[i]) < ' ' || word.at[i] == 0x7f ? ' ' : lower(word.at[i]);
+        text[i] = octet(word.at[i]) < ' ' || word.at[i] == 0x7f ? ' ' : word.at[i];
     request_say(r, (struct bytes){text, n});
 }
 
@@ -4923,9 +4930,22 @@ static void request_refuse(struct request *r, struct bytes before, struct bytes 
     request_say(r, after);
 }
 
+#define NAME_MOST 40
+
+/* A command's name in small letters, as servers write it in errors; in `to`. */
+static struct bytes name_lower(struct bytes name, char to[NAME_MOST])
+{
+    size_t n = least_of(name.len, NAME_MOST);
+    for (size_t i = 0; i < n; i++)
+        to[i] = lower(name.at[i]);
+    return (struct bytes){to, n};
+}
+
 static void say_arity(struct request *r, struct bytes name)
 {
-    request_refuse(r, lit("-ERR wrong number of arguments for"), name, lit(" command\r\n"));
+    char small[NAME_MOST];
+    request_refuse(r, lit("-ERR wrong number of arguments for"), name_lower(name, small),
+                   lit(" command\r\n"));
 }
 
 /* How long it takes says nothing about where the words differ. */
@@ -4968,12 +4988,10 @@ static void here_select(struct request *r, const struct frame *f)
 /* A row of the table as COMMAND tells it. */
 static void say_command(struct request *r, const struct command *c)
 {
-    struct bytes name = bytes_of(c->name);
+    char small[NAME_MOST];
     const int number[] = {c->arity, c->first, c->last, c->step};
     request_say(r, lit("*10\r\n"));
-    request_say_number(r, '$', name.len);
-    request_say_word(r, name);
-    request_say(r, lit("\r\n"));
+    request_say_bulk(r, name_lower(bytes_of(c->name), small));
     for (size_t i = 0; i < countof(number); i++) {
         if (i == 1)                         /* behind the arity stand the flags */
             request_say(r, c->access == READ ? lit("*1\r\n+readonly\r\n")
@@ -5091,7 +5109,8 @@ static uint32_t request_one_server(struct request *r, const struct frame *f, str
     }
     if (same)
         return server;
-    request_refuse(r, lit("-CROSSSLOT keys of"), bytes_of(c->name),
+    char small[NAME_MOST];
+    request_refuse(r, lit("-CROSSSLOT keys of"), name_lower(bytes_of(c->name), small),
                    lit(" are on different servers\r\n"));
     return NUT_NOBODY;
 }
@@ -5131,6 +5150,7 @@ static void request_route(struct request *r, const struct frame *f, struct block
 
 static void request_begin_redis(struct request *r, const struct frame *f, struct block *block)
 {
+    char small[NAME_MOST];
     struct bytes name = frame_arg(f, 0);
     const struct command *c = nut_command_find(&r->pool->worker->lexicon, name);
     struct keyset ks;
@@ -5144,7 +5164,7 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
     } else if (c->way == HERE) {
         request_here(r, f, c);
     } else if (!command_is_served(c)) {
-        request_refuse(r, lit("-ERR command"), name, refusal_reason(c->way));
+        request_refuse(r, lit("-ERR command"), name_lower(name, small), refusal_reason(c->way));
     } else {
         const char *refusal = nut_command_keys(c, f, &ks);
         if (refusal == NULL) {
@@ -5210,7 +5230,7 @@ static bool request_begin(struct client *c, const struct frame *f, struct block 
 
 /* The client sent what cannot be read: it is told so, behind all it is owed,
  * and then the connection closes. */
-static void client_misspoke(struct client *c, const char *why)
+static void client_misspoke(struct client *c, const struct frame *f)
 {
     struct request *r = mem_zero(&c->pool->loop->mem, sizeof *r);
     c->leaving = true;
@@ -5222,10 +5242,15 @@ static void client_misspoke(struct client *c, const char *why)
         conn_touch(&c->conn);
         return;
     }
-    *r = (struct request){.client = c, .pool = c->pool, .open = 1, .literal = bytes_of(why)};
+    *r = (struct request){.client = c, .pool = c->pool, .open = 1};
     r->part = &r->one;
     list_push(&c->waiting, &r->in_client);
     c->requests++;
+    request_say(r, bytes_of(f->why));
+    if (f->odd != 0) {
+        request_say(r, (struct bytes){&f->odd, 1});
+        request_say(r, lit("'\r\n"));
+    }
     request_close_part(r);
 }
 
@@ -5270,7 +5295,7 @@ static size_t client_take(struct client *c, struct bytes in)
         memory = c->frame != NULL || client_keep_frame(c);
     } else {
         if (got == SCAN_BAD)
-            client_misspoke(c, f->why);
+            client_misspoke(c, f);
         else if (f->argc > 0 || f->refusal != NULL)
             memory = request_begin(c, f, c->conn.kept);
         client_drop_frame(c);

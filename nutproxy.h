@@ -515,7 +515,8 @@ struct frame {
     struct span       *argv;            /* words, as offsets into `text` */
     struct bytes       text;            /* on DONE: the request, as it may be forwarded */
     struct block      *own;             /* holds `text` where the client wrote it another way */
-    const char        *why;             /* on BAD: the reply before closing */
+    const char        *why;             /* on BAD: the reply before closing ... */
+    char               odd;             /* ... which ends with this character, quoted, unless 0 */
     /* memcached only */
     const struct verb *verb;            /* NULL: unknown */
     const char        *refusal;         /* on DONE: answer this, forward nothing */

@@ -28,6 +28,7 @@ SEED = int(os.environ.get("NUT_SEED") or time.time_ns() % 10**9)
 MIB = 1 << 20
 WHOLE, BYTEWISE = (1 << 18,), (1,)      # how much goes into one write
 ERROR = re.compile(rb"(ERROR|CLIENT_ERROR [^\r\n]+|SERVER_ERROR [^\r\n]+)\r\n")
+ROOM = 80 << 10 if SLOW == 1 else 700 << 10     # KiB that a proxy may grow by; a sanitizer keeps what was freed
 BAD_LINE = b"CLIENT_ERROR bad command line format\r\n"
 
 
@@ -166,6 +167,7 @@ def brief(data, most=160):
 
 def put(verb, key, value, flags=0, exptime=0, tail=b""):
     """A storage request; `tail` is the unique, noreply or both."""
+    assert b"@" not in key or b"@" not in value, "a row's @ becomes a tag, in values too"
     return b"%s %s %d %d %d%s\r\n%s\r\n" % (verb, key, flags, exptime, len(value),
                                           b" " + tail if tail else b"", value)
 
@@ -207,14 +209,15 @@ def pieces(dice, most=14):
 
 class World:
     """Four servers behind a pool, one server alone; a pair of the same with small items."""
-    FENCE = [b"fence-%d" % i for i in range(64)]
+    FENCE = [b"fence%d" % i for i in range(64)]
 
     def __init__(self, stage):
         self.servers = [stage.memcached() for _ in range(4)]
         self.single = stage.memcached()
         self.small, self.small_single = stage.memcached("-I", "1m"), stage.memcached("-I", "1m")
         names = ["north", "east", "south", "west"]
-        four = dict(servers=self.servers, protocol="memcached", names=names, timeout="60s")
+        # the default hash puts keys that differ in their last letters all on one server
+        four = dict(servers=self.servers, protocol="memcached", names=names, hash="md5", timeout="60s")
         self.proxy = stage.nutproxy({"alpha": pool(**four),
                                      "narrow": pool(client_output_limit="4m", **four),
                                      "small": pool([self.small], "memcached", timeout="60s")})
@@ -408,7 +411,7 @@ CONVERSATIONS = {
                     put(b"cas", b"@a", b"late", 0, 0, b"1 noreply"), LOOK],
     "cas after gats": [HELLO, b"gats 0 @a\r\n", put(b"cas", b"@a", b"won", 0, 0, b"{cas}"), LOOK],
     "cas after another's write": [HELLO, LOOK, HELLO, put(b"cas", b"@a", b"late", 0, 0, b"{cas}"), LOOK],
-    "incr": [b"incr @a 1\r\n", NUMBER, b"incr @a 1\r\n", b"incr @a 18446744073709551604\r\n", b"incr @a 1\r\n", LOOK],
+    "incr": [b"incr @a 1\r\n", NUMBER, b"incr @a 1\r\n", b"incr @a 18446744073709551604\r\n", b"incr @a 18446744073709551616\r\n", LOOK],
     "incr noreply": [b"incr @a 1 noreply\r\n", NUMBER, b"incr @a 5 noreply\r\n", LOOK],
     "incr of no number": [HELLO, b"incr @a 1\r\n", b"incr @a 1 noreply\r\n", b"decr @a 1\r\n", LOOK],
     "decr": [b"decr @a 1\r\n", NUMBER, b"decr @a 1\r\n", LOOK, b"decr @a 100\r\n", LOOK],
@@ -445,7 +448,7 @@ CONVERSATIONS = {
         put(b"set", b"@a", v) + put(b"set", b"@b", v, 0, 0, b"noreply") + b"get @a @b\r\ngets @b @a\r\n" for v in
         (b"", b"\r\n", b"\n", b"\r", b"END\r\n", b"\r\nEND\r\n", b"END\r\nVALUE x 0 1\r\n1\r\nEND\r\n", b"ERROR\r\n",
          b"STORED\r\n", b"get x\r\ndelete x\r\nflush_all\r\n", b"quit\r\n", b"set x 0 0 100\r\n", b"SERVER_ERROR \r\n",
-         bytes(range(256)), b"\0" * 300, b"noreply\r\nnoreply")],
+         bytes(range(256)).replace(b"@", b""), b"\0" * 300, b"noreply\r\nnoreply")],
     "spaces": [b"  set  @a  0  0  2  \r\nok\r\n", b"get   @a  \r\n", b" gets @a   @b @a \r\n", b"set @a 0 0 2  noreply \r\nno\r\n",
                b"  incr  @a  1  \r\n", b" delete   @a  noreply  \r\n", b"  gat  0   @a  \r\n", b" touch  @a  0 \r\n", LOOK],
     "lines that end with LF alone": [b"set @a 0 0 2\nok\r\nget @a\ngets @a @b\nversion\nincr @a 1\ndelete @a\nget @a\n"],
@@ -461,7 +464,7 @@ def test_every_command_answers_as_one_server_does(world, sizes):
 def test_values_of_all_sizes_come_back_as_they_went(world, dice):
     rows = []
     for size in (0, 1, 2, 8189, 8190, 8191, 8192, 8193, 16384, 65536, 262143, MIB):
-        value = dice.randbytes(size)
+        value = dice.randbytes(size).replace(b"@", b"\n")
         rows.append(("%d bytes" % size, [
             put(b"set", b"@a", value, 9), b"get @a\r\n", b"gets @a\r\n", b"gat 0 @a\r\n",
             put(b"append", b"@a", value, 0, 0, b"noreply") + b"get @a\r\n" + put(b"prepend", b"@a", value),
@@ -935,7 +938,7 @@ def test_a_refused_get_takes_no_reply_of_the_pipeline_with_it(world):
     with world.link("alpha") as link:
         assert link.ask(put(b"set", b"count", b"1")) == b"STORED\r\n"
         replies = link.pipeline([b"incr count 1\r\n", b"incr count 1\r\n", b"get %s\r\n" % Q, b"incr count 1\r\n", b"gat 0 a %s\r\n" % Q,
-                                 b"version\r\n", b"get count\r\n", b"get count %s fence-1\r\n" % Q, world.fence])
+                                 b"version\r\n", b"get count\r\n", b"get count %s fence1\r\n" % Q, world.fence])
     assert replies == [b"2\r\n", b"3\r\n", BAD_LINE, b"4\r\n", BAD_LINE, b"VERSION 1.6.18\r\n".replace(b"1.6.18", version(world)),
                        value_of(b"count", b"4") + b"END\r\n", BAD_LINE, world.fenced]
 
@@ -965,19 +968,21 @@ def test_an_overlong_line_is_refused_or_closes_its_own_connection_only(world, si
             assert other.ask(world.fence) == world.fenced
 
 
-def test_a_line_without_end_takes_no_memory_without_end(world):
-    before = world.proxy.rss_kib()
-    with world.link("alpha") as link, world.link("alpha") as other:
-        link.write(b"get none\r\n")
-        assert link.until(b"END\r\n") == []
+@pytest.mark.parametrize("verb", (b"a", b"get ", b"gat 0 ", b"get k "), ids=("nothing", "get", "gat", "keys"))
+def test_a_line_without_end_takes_no_memory_without_end(world, verb):
+    before, most = world.proxy.rss_kib(), 0
+    with world.link("alpha", seconds=2) as link, world.link("alpha") as other:
+        assert link.ask(b"get none\r\n" + verb) == b"END\r\n"
         try:
             for _ in range(96):
-                link.write(b"get" * (MIB // 3))
+                link.write((b"a" * 249 + b" " if verb == b"get k " else b"a" * 256) * (MIB // 256))
+                most = max(most, world.proxy.rss_kib() - before)
         except (ConnectionError, socket.timeout):
             pass        # closed, or no longer read: both are good
         assert other.ask(world.fence) == world.fenced
-        assert world.proxy.rss_kib() - before < 64 * 1024
-    assert world.link("alpha").ask(world.fence) == world.fenced
+        assert max(most, world.proxy.rss_kib() - before) < ROOM
+    with world.link("alpha") as link:
+        assert link.ask(world.fence) == world.fenced
 
 
 def test_the_binary_protocol_is_refused_without_harm(world):
@@ -994,7 +999,8 @@ def test_the_binary_protocol_is_refused_without_harm(world):
 
 def mixed(dice, count):
     """A pipeline of all commands over the same few keys: [(request, is it answered)]. Each kind of key is used
-    all over the pipeline, so that an answer is right only if everything before it was done, in order."""
+    all over the pipeline, so that an answer is right only if everything before it was done, in order. Numbers stay
+    below 2**63: above, memcached reads on behind the value for a minus sign, and answers by chance."""
     tag = new_tag()
     texts, numbers = ([tag + b"%s%d" % (kind, i) for i in range(150)] for kind in (b"t", b"n"))
 
@@ -1025,9 +1031,9 @@ def mixed(dice, count):
         elif kind < 38:     # a unique that no server gives
             out.append((put(b"cas", key, value(), 0, 0, b"%d%s" % (2**64 - 1 - dice.randrange(100), tail)), not silent))
         elif kind < 46:
-            out.append((put(b"set", dice.choice(numbers), b"%d" % int(2 ** dice.uniform(0, 64)), 0, 0, tail[1:]), not silent))
+            out.append((put(b"set", dice.choice(numbers), b"%d" % int(2 ** dice.uniform(0, 62)), 0, 0, tail[1:]), not silent))
         elif kind < 58:
-            delta = b"%d" % int(2 ** dice.uniform(0, 64)) if dice.random() < 0.9 else b"x"
+            delta = b"%d" % int(2 ** dice.uniform(0, 48)) if dice.random() < 0.9 else b"x"
             out.append((b"%s %s %s%s\r\n" % (dice.choice((b"incr", b"decr")), dice.choice(numbers), delta, tail), not silent))
         elif kind < 64:
             out.append((b"delete %s%s\r\n" % (key, tail), not silent))
@@ -1045,6 +1051,15 @@ def mixed(dice, count):
     return out
 
 
+def settled(reply):
+    """The reply without uniques, and without the spaces with which memcached pads a number that got shorter, if no
+    reply under way holds the old one."""
+    if not reply.startswith(b"VALUE "):
+        return reply
+    return [(key, flags, unique and b"?", value.rstrip(b" ") if re.fullmatch(rb"\d+ *", value) else value)
+            for key, flags, unique, value in blocks(reply)] + [reply[-5:]]
+
+
 @pytest.mark.parametrize("round", range(3))
 def test_a_pipeline_of_mixed_commands_answers_as_one_server_does(world, dice, round):
     dice.seed("%d %d" % (SEED, round))
@@ -1055,10 +1070,10 @@ def test_a_pipeline_of_mixed_commands_answers_as_one_server_does(world, dice, ro
     for door, how in (("alpha", sizes), ("single", WHOLE)):
         with world.link(door) as link:
             link.exchange(stream + world.fence, 0, how)
-            replies[door] = [masked(r) for r in link.until(world.fenced)]
+            replies[door] = link.until(world.fenced)
     assert len(replies["single"]) == len(asked), "the test miscounts"
     for i, (got, want) in enumerate(zip(replies["alpha"], replies["single"])):
-        assert got == want, "reply %d, to %s: got %s, wanted %s" % (i, brief(asked[i]), brief(got), brief(want))
+        assert settled(got) == settled(want), "reply %d, to %s: got %s, wanted %s" % (i, brief(asked[i]), brief(got), brief(want))
     assert len(replies["alpha"]) == len(asked)
 
 
@@ -1069,7 +1084,7 @@ def test_pipelines_of_many_clients_at_once_answer_as_one_server_does(world, dice
 
     def run(link, requests, sizes):
         link.exchange(b"".join(r for r, _ in requests) + world.fence, 0, sizes)
-        return [masked(r) for r in link.until(world.fenced)]
+        return link.until(world.fenced)
 
     sizes = [list(itertools.islice(pieces(dice), 500)) for _ in batches]
     with concurrent.futures.ThreadPoolExecutor(len(batches)) as crowd:
@@ -1079,7 +1094,8 @@ def test_pipelines_of_many_clients_at_once_answer_as_one_server_does(world, dice
     for i, requests in enumerate(batches):
         with world.link("single") as link:
             want = run(link, requests, WHOLE)
-        wrong = [(brief(r), brief(a), brief(b)) for r, a, b in zip([r for r, answered in requests if answered], said[i], want) if a != b]
+        wrong = [(brief(r), brief(a), brief(b)) for r, a, b in zip([r for r, answered in requests if answered], said[i], want)
+                 if settled(a) != settled(b)]
         assert not wrong and len(said[i]) == len(want), "client %d: %d replies for %d, the first wrong: %s" % (
             i, len(said[i]), len(want), wrong[:1])
 
@@ -1281,7 +1297,7 @@ def test_an_announced_length_alone_takes_no_memory(world):
     with world.link("alpha") as other:
         for _ in range(10):
             assert other.ask(world.fence) == world.fenced
-        assert world.proxy.rss_kib() - before < 64 * 1024
+        assert world.proxy.rss_kib() - before < ROOM
         for link in links:
             link.sock.close()
         assert other.ask(b"get huge0 huge1\r\n") == b"END\r\n"
@@ -1315,7 +1331,7 @@ def test_a_reader_past_the_output_limit_costs_only_himself(world, dice):
             for _ in range(200):
                 assert quick.ask(world.fence) == world.fenced
                 most = max(most, world.proxy.rss_kib() - before)
-            assert most < 150 * 1024, "the unread replies took %d KiB" % most
+            assert most < 2 * ROOM, "the unread replies took %d KiB" % most
             whole, got = value_of(key, value) + b"END\r\n", 0
             try:
                 while got < 300:
@@ -1377,8 +1393,8 @@ def families(shared):
     shared.process(["memcached", "-l", "::1", "-p", str(port), "-U", "0", "-u", "nobody", "-m", "64"], ("::1", port), "mc-ipv6")
     servers = ["%s:1 local" % path, "::1:%d:1 six" % port, "127.0.0.1:%d:1 four" % shared.memcached().port]
     return shared.nutproxy({
-        "local": pool(servers, "memcached", listen=shared.path("nut.sock") + " 0600"),
-        "six": pool(servers, "memcached", listen="::1:%d" % free_port()),
+        "local": pool(servers, "memcached", hash="md5", listen=shared.path("nut.sock") + " 0600"),
+        "six": pool(servers, "memcached", hash="md5", listen="::1:%d" % free_port()),
     }), [path, ("::1", port), ("127.0.0.1", int(servers[2].split(":")[1]))]
 
 
