@@ -1,0 +1,74 @@
+#!/bin/sh
+# test.sh [PART...]: install what is missing (as root), build, test.  Ends with "N passed, N failed".
+#
+# Parts:  house     rules of the source and of the binary      proofs    the pure core under sanitizers
+#         live      real servers and clients, epoll build      poll      the same, poll build
+#         asan      the same, under sanitizers                 torture   the same load, every 23rd malloc denied
+cd "$(dirname "$0")" || exit 1
+parts=${*:-house proofs live poll asan torture}
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+
+tally() {  # tally PART FILE: add up the line "N passed, N failed" that ends FILE
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$2" | tail -n 1)
+    p=${line%% passed*} f=${line##*, }
+    f=${f%% failed*}
+    if [ -z "$line" ]; then
+        p=0 f=1
+        echo "$1: did not come to its end"
+    fi
+    passed=$((passed + p)) failed=$((failed + f))
+}
+run() {  # run PART COMMAND...
+    part=$1
+    shift
+    printf '\n== %s\n' "$part"
+    "$@" >"$tmp/out" 2>&1
+    cat "$tmp/out"
+    tally "$part" "$tmp/out"
+}
+pytests() {  # pytests NUTPROXY SLOW FILE...: run them, and tell the outcome in our own words
+    program=$1 slow=$2
+    shift 2
+    NUTPROXY=$PWD/$program NUT_SLOW=$slow /usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short \
+        --junitxml="$tmp/junit.xml" "$@"
+    /usr/bin/python3 - "$tmp/junit.xml" <<'PY'
+import sys, xml.etree.ElementTree as tree
+total = bad = skipped = 0
+for suite in tree.parse(sys.argv[1]).iter("testsuite"):
+    total += int(suite.get("tests"))
+    bad += int(suite.get("failures")) + int(suite.get("errors"))
+    skipped += int(suite.get("skipped"))
+print("%d passed, %d failed" % (total - bad - skipped, bad))
+PY
+}
+
+sh tests/install.sh gcc libc6-dev make musl-tools libinih-dev clang libclang-rt-14-dev binutils universal-ctags \
+    shellcheck redis-server redis-tools memcached libmemcached-tools nutcracker procps \
+    python3 python3-pytest python3-redis python3-pymemcache || exit 1
+if ! make nutproxy build/poll build/asan build/torture build/proofs build/route >"$tmp/make" 2>&1; then
+    cat "$tmp/make"
+    echo "0 passed, 1 failed"
+    exit 1
+fi
+grep -E 'warning|stripped' "$tmp/make"
+
+export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+for part in $parts; do
+    case $part in
+    house)   run house sh tests/house.sh ;;
+    proofs)  run proofs build/proofs
+             run vectors pytests nutproxy 1 tests/test_vectors.py ;;
+    live)    run live pytests nutproxy 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
+                 tests/test_routing.py tests/test_process.py tests/test_clients.py ;;
+    poll)    run poll pytests build/poll 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
+                 tests/test_process.py ;;
+    asan)    run asan pytests build/asan 3 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
+                 tests/test_process.py ;;
+    torture) run torture pytests build/torture 3 tests/test_torture.py ;;
+    *)       echo "there is no part '$part': see the top of test.sh"; exit 1 ;;
+    esac
+done
+printf '\n%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,771 @@
+/* proofs.c - the pure core, proved: built with the sanitizers, it includes nutproxy.c.
+ *
+ * A proof is named by the sentence it proves, and its cases are rows.  Every input is
+ * shown cut at every byte, copied to an allocation of exactly its size, so that a look
+ * past its end is seen.  What allocates is run with the first, the second ... request
+ * for memory denied, until it gets through.
+ */
+#include "nutproxy.c"
+
+static int passed, failed;
+
+static void check(bool ok, const char *proof, const char *about)
+{
+    ok ? passed++ : failed++;
+    if (!ok)
+        printf("FAIL  %s: %.100s\n", proof, about);
+}
+
+static struct mem fresh(void) { return (struct mem){.most = SIZE_MAX}; }
+
+/* Whether all that was taken has come back. */
+static bool all_back(struct mem *m)
+{
+    nut_mem_empty(m);
+    return m->used == 0;
+}
+
+static char *exact(const char *at, size_t len)
+{
+    char *copy = malloc(len > 0 ? len : 1);
+    must(copy != NULL);
+    memcpy(copy, at, len);
+    return copy;
+}
+
+#define TEXT(s) {s, sizeof s - 1}
+
+/* ---- requests */
+
+typedef enum scan scanner(struct mem *m, struct frame *f, struct bytes in);
+
+struct request_case { struct bytes in; enum scan want; uint32_t argc; const char *text; };
+
+static const struct request_case resp_requests[] = {
+    /* bytes                                                    verdict   words  forwarded (NULL: as it is), or why not */
+    { TEXT("*1\r\n$4\r\nPING\r\n"),                             SCAN_DONE, 1, NULL },
+    { TEXT("*2\r\n$3\r\nGET\r\n$0\r\n\r\n"),                    SCAN_DONE, 2, NULL },
+    { TEXT("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n\r\n\r\n"),     SCAN_DONE, 3, NULL },
+    { TEXT("*2\r\n$3\r\nGET\r\n$3\r\na\0b\r\n"),                SCAN_DONE, 2, NULL },
+    { TEXT("*11\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n"
+           "$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n"),                SCAN_DONE, 11, NULL },
+    { TEXT("*0\r\n"),                                           SCAN_DONE, 0, NULL },
+    { TEXT("*-1\r\n"),                                          SCAN_DONE, 0, NULL },
+    { TEXT("\r\n"),                                             SCAN_DONE, 0, "*0\r\n" },
+    { TEXT("\n"),                                               SCAN_DONE, 0, "*0\r\n" },
+    { TEXT("PING\r\n"),                                         SCAN_DONE, 1, "*1\r\n$4\r\nPING\r\n" },
+    { TEXT("  get  k \n"),                                      SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$1\r\nk\r\n" },
+    { TEXT("set k \"a\\x41\\n\\\"\" 'it\\'s'\r\n"),             SCAN_DONE, 4,
+      "*4\r\n$3\r\nset\r\n$1\r\nk\r\n$4\r\naA\n\"\r\n$4\r\nit's\r\n" },
+    { TEXT("get \"\"\r\n"),                                     SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$0\r\n\r\n" },
+    { TEXT("get ab\"c d\"\r\n"),                                SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$5\r\nabc d\r\n" },
+    { TEXT("get \"\\xzz\\q\"\r\n"),                             SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$4\r\nxzzq\r\n" },
+    { TEXT("get \"a\r\n"),                                      SCAN_BAD, 0, "unbalanced quotes" },
+    { TEXT("get \"a\"b\r\n"),                                   SCAN_BAD, 0, "unbalanced quotes" },
+    { TEXT("get 'a\r\n"),                                       SCAN_BAD, 0, "unbalanced quotes" },
+    { TEXT("get \"a\\\r\n"),                                    SCAN_BAD, 0, "unbalanced quotes" },
+    { TEXT("get a\0b\r\n"),                                     SCAN_BAD, 0, "NUL" },
+    { TEXT("POST / HTTP/1.1\r\n"),                              SCAN_BAD, 0, "HTTP" },
+    { TEXT("Host: x\r\n"),                                      SCAN_BAD, 0, "HTTP" },
+    { TEXT("*x\r\n"),                                           SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*\r\n"),                                            SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*01\r\n"),                                          SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*+1\r\n"),                                          SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*-\r\n"),                                           SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*-01\r\n"),                                         SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*1\n"),                                             SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*1\rx"),                                            SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*1048577\r\n"),                                     SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*4294967298\r\n"),                                  SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*18446744073709551617\r\n"),                        SCAN_BAD, 0, "invalid multibulk length" },
+    { TEXT("*2\r\n$4294967299\r\n"),                            SCAN_BAD, 0, "invalid bulk length" },
+    { TEXT("*1\r\n$536870913\r\n"),                             SCAN_BAD, 0, "invalid bulk length" },
+    { TEXT("*1\r\n$-1\r\n"),                                    SCAN_BAD, 0, "invalid bulk length" },
+    { TEXT("*1\r\n$\r\n\r\n"),                                  SCAN_BAD, 0, "invalid bulk length" },
+    { TEXT("*1\r\n$04\r\nPING\r\n"),                            SCAN_BAD, 0, "invalid bulk length" },
+    { TEXT("*1\r\n$4 \r\nPING\r\n"),                            SCAN_BAD, 0, "invalid bulk length" },
+    { TEXT("*1\r\nPING\r\n"),                                   SCAN_BAD, 0, "expected '$'" },
+    { TEXT("*1\r\n$4\r\nPINGxx"),                               SCAN_BAD, 0, "longer than its length" },
+    { TEXT("*1\r\n$4\r\nPING\n\r"),                             SCAN_BAD, 0, "longer than its length" },
+    { TEXT("*2\r\n$3\r\nGET\r\n$5\r\nab"),                      SCAN_MORE, 1, NULL },
+    { TEXT("*2\r\n$3\r\nGET\r\n$536870912\r\nab"),              SCAN_MORE, 1, NULL },
+};
+
+static const struct request_case mc_requests[] = {
+    /* bytes                                            verdict   words  refusal (NULL: none), or why not */
+    { TEXT("get a\r\n"),                                SCAN_DONE, 2, NULL },
+    { TEXT("get a\n"),                                  SCAN_DONE, 2, NULL },
+    { TEXT("  gets  a  b \r\n"),                        SCAN_DONE, 3, NULL },
+    { TEXT("gat -1 a\r\n"),                             SCAN_DONE, 3, NULL },
+    { TEXT("set a 0 0 3\r\nabc\r\n"),                   SCAN_DONE, 5, NULL },
+    { TEXT("set a 0 0 0\r\n\r\n"),                      SCAN_DONE, 5, NULL },
+    { TEXT("set a 0 0 3\r\n\r\n\r\r\n"),                SCAN_DONE, 5, NULL },
+    { TEXT("set a 4294967295 -1 +003 noreply\r\nabc\r\n"), SCAN_DONE, 6, NULL },
+    { TEXT("cas a 0 0 1 18446744073709551615\r\nx\r\n"), SCAN_DONE, 6, NULL },
+    { TEXT("incr a 18446744073709551615\r\n"),          SCAN_DONE, 3, NULL },
+    { TEXT("delete a 0 noreply\r\n"),                   SCAN_DONE, 4, NULL },
+    { TEXT("touch a -5\r\n"),                           SCAN_DONE, 3, NULL },
+    { TEXT("version\r\n"),                              SCAN_DONE, 1, NULL },
+    { TEXT("\r\n"),                                     SCAN_DONE, 0, "ERROR\r\n" },
+    { TEXT("GET a\r\n"),                                SCAN_DONE, 2, "ERROR\r\n" },
+    { TEXT("get\ta\r\n"),                               SCAN_DONE, 1, "ERROR\r\n" },
+    { TEXT("get\r\n"),                                  SCAN_DONE, 1, "ERROR\r\n" },
+    { TEXT("get a\tb\r\n"),                             SCAN_DONE, 2, BAD_FORMAT },
+    { TEXT("get a\0b\r\n"),                             SCAN_DONE, 2, BAD_FORMAT },
+    { TEXT("get a\x7f\r\n"),                            SCAN_DONE, 2, BAD_FORMAT },
+    { TEXT("get a\rb\r\n"),                             SCAN_DONE, 2, BAD_FORMAT },
+    { TEXT("set a 0 0\r\n"),                            SCAN_DONE, 4, "ERROR\r\n" },
+    { TEXT("set a 0 0 3 noreply x\r\nabc\r\n"),         SCAN_DONE, 7, "ERROR\r\n" },
+    { TEXT("set a -1 0 3\r\nabc\r\n"),                  SCAN_DONE, 5, BAD_FORMAT },
+    { TEXT("set a 4294967296 0 3\r\nabc\r\n"),          SCAN_DONE, 5, BAD_FORMAT },
+    { TEXT("set a 0 2147483648 3\r\nabc\r\n"),          SCAN_DONE, 5, BAD_FORMAT },
+    { TEXT("set a 0 0 -3\r\n"),                         SCAN_DONE, 5, BAD_FORMAT },
+    { TEXT("set a 0 0 x\r\n"),                          SCAN_DONE, 5, BAD_FORMAT },
+    { TEXT("set a 0 0 3\r\nabcd\r"),                    SCAN_DONE, 5, "CLIENT_ERROR bad data chunk\r\n" },
+    { TEXT("set a 0 0 3\r\nabc\n\r"),                   SCAN_DONE, 5, "CLIENT_ERROR bad data chunk\r\n" },
+    { TEXT("cas a 0 0 1\r\n"),                          SCAN_MORE, 5, NULL },
+    { TEXT("cas a 0 0 1 x\r\nx\r\n"),                   SCAN_DONE, 6, BAD_FORMAT },
+    { TEXT("incr a -1\r\n"),                            SCAN_DONE, 3, "CLIENT_ERROR invalid numeric delta argument\r\n" },
+    { TEXT("incr a 18446744073709551616\r\n"),          SCAN_DONE, 3, "CLIENT_ERROR invalid numeric delta argument\r\n" },
+    { TEXT("touch a x\r\n"),                            SCAN_DONE, 3, "CLIENT_ERROR invalid exptime argument\r\n" },
+    { TEXT("gat x a\r\n"),                              SCAN_DONE, 3, "CLIENT_ERROR invalid exptime argument\r\n" },
+    { TEXT("delete a 5\r\n"),                           SCAN_DONE, 3,
+      "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n" },
+    { TEXT("flush_all\r\n"),                            SCAN_DONE, 1,
+      "CLIENT_ERROR flush_all is not served by this proxy: it concerns all servers\r\n" },
+    { TEXT("ms a 3\r\nabc\r\n"),                        SCAN_DONE, 3,
+      "CLIENT_ERROR meta commands are not served by this proxy\r\n" },
+    { TEXT("verbosity x\r\n"),                          SCAN_DONE, 2, BAD_FORMAT },
+    { TEXT("\x80""123456789"),                          SCAN_BAD, 0, "binary protocol" },
+    { TEXT("set a 0 0 4294967299\r\n"),                 SCAN_BAD, 0, "too large" },
+    { TEXT("set a 0 0 3\r\nab"),                        SCAN_MORE, 5, NULL },
+    { TEXT("get a"),                                    SCAN_MORE, 0, NULL },
+};
+
+static void check_request(const struct request_case *c, const struct frame *f, enum scan got, const char *proof)
+{
+    bool mc = proof[0] == 'm';
+    check(got == c->want, proof, c->in.at);
+    if (got == SCAN_BAD)
+        check(f->why != NULL && strstr(f->why, c->text) != NULL, proof, c->in.at);
+    if (got != SCAN_DONE || c->want != SCAN_DONE)
+        return;
+    check(f->pos == c->in.len && f->argc == c->argc, proof, c->in.at);
+    if (mc)
+        check((c->text == NULL) == (f->refusal == NULL) && (c->text == NULL || strcmp(c->text, f->refusal) == 0),
+              proof, c->in.at);
+    else if (c->argc > 0)
+        check(bytes_same(f->text, c->text != NULL ? bytes_of(c->text) : c->in), proof, c->in.at);
+}
+
+/* Show a request in two steps, and in steps of one byte; the memory is exact. */
+static void prove_request(scanner *scan, const struct request_case *c, const char *proof)
+{
+    for (size_t cut = 0; cut <= c->in.len + 1; cut++) {
+        struct mem m = fresh();
+        struct frame f = {0};
+        enum scan got = SCAN_MORE;
+        char *copy = NULL;
+        bool bytewise = cut > c->in.len;
+        for (size_t n = bytewise ? 0 : cut; got == SCAN_MORE && n <= c->in.len; n = bytewise || n == c->in.len ? n + 1 : c->in.len) {
+            free(copy);
+            copy = exact(c->in.at, n);
+            got = scan(&m, &f, (struct bytes){copy, n});
+        }
+        check_request(c, &f, got, proof);
+        nut_frame_free(&m, &f);
+        check(all_back(&m), "memory comes back", c->in.at);
+        free(copy);
+    }
+}
+
+static void prove_request_without_memory(scanner *scan, const struct request_case *c, const char *proof)
+{
+    for (uint64_t at = 1; ; at++) {
+        struct mem m = fresh();
+        struct frame f = {0};
+        m.deny_at = at;
+        enum scan got = scan(&m, &f, c->in);
+        bool denied = m.deny_at == 0;
+        m.deny_at = 0;
+        if (denied)
+            check(got == SCAN_BAD && strstr(f.why, "memory") != NULL, proof, c->in.at);
+        else
+            check_request(c, &f, got, proof);
+        nut_frame_free(&m, &f);
+        check(all_back(&m), "memory comes back", c->in.at);
+        if (!denied)
+            return;
+    }
+}
+
+static void prove_requests_survive_any_cut_and_no_memory(void)
+{
+    for (size_t i = 0; i < countof(resp_requests); i++) {
+        prove_request(nut_resp_request, &resp_requests[i], "resp requests");
+        prove_request_without_memory(nut_resp_request, &resp_requests[i], "resp requests without memory");
+    }
+    for (size_t i = 0; i < countof(mc_requests); i++) {
+        prove_request(nut_mc_request, &mc_requests[i], "memcached requests");
+        prove_request_without_memory(nut_mc_request, &mc_requests[i], "memcached requests without memory");
+    }
+}
+
+static void prove_lines_have_an_end(void)
+{
+    struct mem m = fresh();
+    static char long_line[NUT_INLINE_MAX + 2];
+    memset(long_line, 'x', sizeof long_line);
+    struct frame f = {0};
+    check(nut_resp_request(&m, &f, (struct bytes){long_line, NUT_INLINE_MAX}) == SCAN_MORE, "inline", "at its most");
+    check(nut_resp_request(&m, &f, (struct bytes){long_line, NUT_INLINE_MAX + 1}) == SCAN_BAD, "inline", "beyond");
+    nut_frame_reset(&m, &f);
+    check(nut_mc_request(&m, &f, (struct bytes){long_line, NUT_LINE_MAX}) == SCAN_MORE, "line", "at its most");
+    check(nut_mc_request(&m, &f, (struct bytes){long_line, NUT_LINE_MAX + 1}) == SCAN_BAD, "line", "beyond");
+    nut_frame_reset(&m, &f);
+    memcpy(long_line, "gat 0 ", 6);
+    check(nut_mc_request(&m, &f, (struct bytes){long_line, NUT_LINE_MAX + 1}) == SCAN_MORE, "line", "of a gat");
+    nut_frame_free(&m, &f);
+    check(all_back(&m), "memory comes back", "lines");
+}
+
+static void prove_keys_are_1_to_250_bytes(void)
+{
+    char line[300];
+    for (size_t n = 249; n <= 252; n++) {
+        struct mem m = fresh();
+        struct frame f = {0};
+        memset(line, 'k', sizeof line);
+        memcpy(line, "get ", 4);
+        memcpy(line + 4 + n, "\r\n", 2);
+        check(nut_mc_request(&m, &f, (struct bytes){line, n + 6}) == SCAN_DONE, "key length", "scanned");
+        check((f.refusal == NULL) == (n <= 250), "key length", line);
+        nut_frame_free(&m, &f);
+        check(all_back(&m), "memory comes back", "keys");
+    }
+}
+
+/* What a memcached request is forwarded as. */
+static const struct { const char *in, *out; } mc_forwarded[] = {
+    { "get   a  \r\n",                         "get a\r\n"                       },
+    { "gats +05 a\n",                          "gats 5 a\r\n"                    },
+    { "gat -7 a\r\n",                          "gat -7 a\r\n"                    },
+    { " set a 007 -1 03  noreply\r\nabc\r\n",  "set a 7 -1 3\r\nabc\r\n"         },
+    { "set a 0 0 0 whatever\r\n\r\n",          "set a 0 0 0\r\n\r\n"             },
+    { "cas a 1 2 3 +4 noreply\r\nabc\r\n",     "cas a 1 2 3 4\r\nabc\r\n"        },
+    { "incr a 18446744073709551615 noreply\n", "incr a 18446744073709551615\r\n" },
+    { "touch a -0 noreply\r\n",                "touch a 0\r\n"                   },
+    { "delete a 0 noreply\r\n",                "delete a\r\n"                    },
+    { "version now\r\n",                       "version\r\n"                     },
+};
+
+static void prove_memcached_requests_are_written_anew(void)
+{
+    for (size_t i = 0; i < countof(mc_forwarded); i++) {
+        struct mem m = fresh();
+        struct frame f = {0};
+        struct queue q = {0};
+        char out[128];
+        struct bytes in = bytes_of(mc_forwarded[i].in);
+        check(nut_mc_request(&m, &f, in) == SCAN_DONE && f.refusal == NULL, "written anew", in.at);
+        check(mc_put_request(&m, &q, &f, NULL), "written anew", in.at);
+        size_t len = queue_peek(&q, out, sizeof out);
+        check(bytes_same((struct bytes){out, len}, bytes_of(mc_forwarded[i].out)), "written anew", in.at);
+        nut_queue_free(&m, &q);
+        nut_frame_free(&m, &f);
+        check(all_back(&m), "memory comes back", in.at);
+    }
+}
+
+/* ---- commands */
+
+static void prove_every_command_is_found_and_nothing_else(void)
+{
+    struct lexicon l;
+    char name[40];
+    nut_lexicon_build(&l);
+    for (size_t i = 0; i < countof(commands); i++) {
+        size_t n = strlen(commands[i].name);
+        for (size_t k = 0; k <= n; k++)
+            name[k] = k % 2 == 0 ? lower(commands[i].name[k]) : commands[i].name[k];
+        check(nut_command_find(&l, (struct bytes){name, n}) == &commands[i], "command_find", name);
+        name[n] = 'X';
+        const struct command *longer = nut_command_find(&l, (struct bytes){name, n + 1});
+        check(longer != &commands[i], "command_find", name);
+        check(i == 0 || strcmp(commands[i - 1].name, commands[i].name) < 0, "the table is sorted", name);
+        if (commands[i].way == HERE) {
+            size_t h = 0;
+            while (h < countof(here) && strcmp(here[h].name, commands[i].name) != 0)
+                h++;
+            check(h < countof(here), "answered here by someone", name);
+        }
+    }
+    check(nut_command_find(&l, lit("")) == NULL && nut_command_find(&l, lit("NOSUCH")) == NULL, "command_find", "none");
+}
+
+static const struct { const char *request; uint32_t first, step, n, also; const char *refusal; } keys_of[] = {
+    /* request                                      first step n also  refusal */
+    { "GET k",                                        1, 1, 1, 0, NULL },
+    { "DEL a b c",                                    1, 1, 3, 0, NULL },
+    { "MSET a 1 b 2",                                 1, 2, 2, 0, NULL },
+    { "BITOP AND d a b",                              2, 1, 3, 0, NULL },
+    { "RENAME a b",                                   1, 1, 2, 0, NULL },
+    { "EVAL s 2 a b c",                               3, 1, 2, 0, NULL },
+    { "EVAL s 0",                                     3, 1, 0, 0, NULL },
+    { "EVAL s 2 a",                                   0, 1, 0, 0, "greater than number of args" },
+    { "EVAL s x a",                                   0, 1, 0, 0, "numkeys" },
+    { "EVAL s -1 a",                                  0, 1, 0, 0, "numkeys" },
+    { "EVAL s 4294967297 a",                          0, 1, 0, 0, "numkeys" },
+    { "ZUNION 2 a b",                                 2, 1, 2, 0, NULL },
+    { "ZUNIONSTORE d 2 a b",                          3, 1, 2, 1, NULL },
+    { "XREAD COUNT 1 STREAMS a b 0 0",                4, 1, 2, 0, NULL },
+    { "XREAD STREAMS a b 0",                          0, 1, 0, 0, "Unbalanced" },
+    { "XREAD BLOCK 0 STREAMS a 0",                    0, 1, 0, 0, "BLOCK" },
+    { "XREAD COUNT 1 a 0",                            0, 1, 0, 0, "syntax" },
+    { "XREADGROUP GROUP g streams STREAMS a >",       5, 1, 1, 0, NULL },
+    { "SORT a BY store GET store STORE d",            1, 1, 1, 7, NULL },
+    { "SORT a LIMIT 0 1 ALPHA",                       1, 1, 1, 0, NULL },
+    { "GEORADIUS a 1 2 3 km STOREDIST d",             1, 1, 1, 7, NULL },
+    { "GEORADIUSBYMEMBER a store 3 km",               1, 1, 1, 0, NULL },
+    { "OBJECT ENCODING a",                            2, 1, 1, 0, NULL },
+    { "OBJECT HELP",                                  0, 1, 0, 0, NULL },
+    { "MEMORY USAGE a",                               2, 1, 1, 0, NULL },
+    { "MEMORY DOCTOR",                                0, 1, 0, 0, "USAGE only" },
+    { "LMPOP 1 a LEFT",                               2, 1, 1, 0, NULL },
+};
+
+static void prove_keys_are_found_where_they_stand(void)
+{
+    struct lexicon l;
+    nut_lexicon_build(&l);
+    for (size_t i = 0; i < countof(keys_of); i++) {
+        struct mem m = fresh();
+        struct frame f = {0};
+        struct keyset k;
+        char line[128];
+        int n = snprintf(line, sizeof line, "%s\n", keys_of[i].request);
+        check(nut_resp_request(&m, &f, (struct bytes){line, (size_t)n}) == SCAN_DONE, "keys", line);
+        const struct command *c = nut_command_find(&l, frame_arg(&f, 0));
+        check(c != NULL && command_fits(c, f.argc), "keys", line);
+        const char *refusal = nut_command_keys(c, &f, &k);
+        check((refusal == NULL) == (keys_of[i].refusal == NULL), "keys", line);
+        if (refusal != NULL)
+            check(strstr(refusal, keys_of[i].refusal) != NULL, "keys", line);
+        else
+            check((k.n == 0 || k.first == keys_of[i].first) && k.step == keys_of[i].step && k.n == keys_of[i].n &&
+                  k.also == keys_of[i].also, "keys", line);
+        nut_frame_free(&m, &f);
+        check(all_back(&m), "memory comes back", line);
+    }
+}
+
+/* ---- replies */
+
+static const struct { enum expect expect; struct bytes in; enum scan want; size_t used; char kind; } replies[] = {
+    /* of whom     bytes                                          verdict  bytes of it  kind */
+    { RESP_REPLY, TEXT("+OK\r\n+OK\r\n"),                         SCAN_DONE, 5,  '+' },
+    { RESP_REPLY, TEXT("-ERR a\r\n"),                             SCAN_DONE, 8,  '-' },
+    { RESP_REPLY, TEXT(":-12\r\n"),                               SCAN_DONE, 6,  ':' },
+    { RESP_REPLY, TEXT("$-1\r\n"),                                SCAN_DONE, 5,  '$' },
+    { RESP_REPLY, TEXT("*-1\r\n"),                                SCAN_DONE, 5,  '*' },
+    { RESP_REPLY, TEXT("$0\r\n\r\n"),                             SCAN_DONE, 6,  '$' },
+    { RESP_REPLY, TEXT("$4\r\n\r\n\r\n\r\n"),                     SCAN_DONE, 10, '$' },
+    { RESP_REPLY, TEXT("*0\r\n"),                                 SCAN_DONE, 4,  '*' },
+    { RESP_REPLY, TEXT("*2\r\n*2\r\n$1\r\na\r\n:1\r\n*0\r\nX"),   SCAN_DONE, 23, '*' },
+    { RESP_REPLY, TEXT("*2\r\n$1\r\na\r\n"),                      SCAN_MORE, 11, '*' },
+    { RESP_REPLY, TEXT("$3\r\nabcd\r\n"),                         SCAN_BAD,  0,  0   },
+    { RESP_REPLY, TEXT("$x\r\n"),                                 SCAN_BAD,  0,  0   },
+    { RESP_REPLY, TEXT("$-2\r\n"),                                SCAN_BAD,  0,  0   },
+    { RESP_REPLY, TEXT("$4294967296\r\n"),                        SCAN_BAD,  0,  0   },
+    { RESP_REPLY, TEXT("\r\n"),                                   SCAN_BAD,  0,  0   },
+    { RESP_REPLY, TEXT("STORED\r\n"),                             SCAN_BAD,  0,  0   },
+    { RESP_REPLY, TEXT("_\r\n"),                                  SCAN_BAD,  0,  0   },
+    { MC_LINE,    TEXT("STORED\r\nX"),                            SCAN_DONE, 8,  '+' },
+    { MC_LINE,    TEXT("12\r\n"),                                 SCAN_DONE, 4,  '+' },
+    { MC_LINE,    TEXT("SERVER_ERROR out of memory\r\n"),         SCAN_DONE, 28, 'E' },
+    { MC_LINE,    TEXT("ERROR\r\n"),                              SCAN_DONE, 7,  'E' },
+    { MC_LINE,    TEXT("END\r\n"),                                SCAN_BAD,  0,  0   },
+    { MC_LINE,    TEXT("VALUE a 0 1\r\nx\r\n"),                   SCAN_BAD,  0,  0   },
+    { MC_LINE,    TEXT("STAT a 1\r\n"),                           SCAN_BAD,  0,  0   },
+    { MC_LINE,    TEXT("\r\n"),                                   SCAN_BAD,  0,  0   },
+    { MC_VALUES,  TEXT("END\r\n"),                                SCAN_DONE, 5,  'V' },
+    { MC_VALUES,  TEXT("VALUE a 0 1\r\nx\r\nEND\r\nX"),           SCAN_DONE, 21, 'V' },
+    { MC_VALUES,  TEXT("VALUE a 0 5\r\nEND\r\n\r\nVALUE b 1 0 77\r\n\r\nEND\r\n"), SCAN_DONE, 43, 'V' },
+    { MC_VALUES,  TEXT("VALUE a 0 1\r\nx\r\nSERVER_ERROR a\r\n"), SCAN_DONE, 32, 'E' },
+    { MC_VALUES,  TEXT("ERROR\r\n"),                              SCAN_DONE, 7,  'E' },
+    { MC_VALUES,  TEXT("STORED\r\n"),                             SCAN_BAD,  0,  0   },
+    { MC_VALUES,  TEXT("VALUE a 0\r\n"),                          SCAN_BAD,  0,  0   },
+    { MC_VALUES,  TEXT("VALUE a 0 x\r\n"),                        SCAN_BAD,  0,  0   },
+    { MC_VALUES,  TEXT("VALUE a 0 1 2 3\r\n"),                    SCAN_BAD,  0,  0   },
+    { MC_VALUES,  TEXT("VALUE a 0 1\r\nxy\r\n"),                  SCAN_BAD,  0,  0   },
+};
+
+/* Scan `in` whole, or go on with it; bytes of the reply are added to *used. */
+static enum scan scan_on(struct reply *r, struct bytes in, size_t *used)
+{
+    size_t n;
+    enum scan got;
+    do {
+        got = nut_reply_scan(r, in, &n);
+        *used += n;
+        in = bytes_from(in, n);
+    } while (got == SCAN_VALUE);
+    return got;
+}
+
+static void prove_replies_survive_any_cut(void)
+{
+    for (size_t i = 0; i < countof(replies); i++)
+        for (size_t cut = 0; cut <= replies[i].in.len + 1; cut++) {
+            struct bytes in = replies[i].in;
+            size_t step = cut > in.len ? 1 : cut > 0 ? cut : in.len, at = 0, used = 0;
+            struct reply r;
+            enum scan got = SCAN_MORE;
+            nut_reply_begin(&r, replies[i].expect);
+            while (got == SCAN_MORE && at < in.len) {
+                size_t n = least_of(step, in.len - at);
+                char *copy = exact(in.at + at, n);
+                got = scan_on(&r, (struct bytes){copy, n}, &used);
+                free(copy);
+                at += n;
+                step = cut > in.len ? 1 : in.len;
+            }
+            check(got == replies[i].want, "replies", in.at);
+            if (got == replies[i].want && got != SCAN_BAD)
+                check(used == replies[i].used && r.kind == replies[i].kind, "replies", in.at);
+        }
+}
+
+/* ---- merging */
+
+static const struct {
+    const char *name;
+    enum merge  how;
+    uint32_t    n;
+    const char *part[3];
+    uint32_t    part_of[6], keys;
+    const char *out;
+} merges[] = {
+    { "sum", SUM, 2, {":2\r\n", ":40\r\n"}, {0, 1, 0}, 3, ":42\r\n" },
+    { "sum of what is no number", SUM, 2, {":2\r\n", "+OK\r\n"}, {0, 1}, 2,
+      "-ERR a server did not reply with a number\r\n" },
+    { "zip", ZIP, 2, {"*2\r\n$1\r\na\r\n$-1\r\n", "*1\r\n$1\r\nb\r\n"}, {0, 1, 0}, 3,
+      "*3\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n" },
+    { "zip of nested values", ZIP, 2, {"*1\r\n*2\r\n:1\r\n$2\r\n\r\n\r\n", "*1\r\n+x\r\n"}, {1, 0}, 2,
+      "*2\r\n+x\r\n*2\r\n:1\r\n$2\r\n\r\n\r\n" },
+    { "zip with too few", ZIP, 2, {"*1\r\n$1\r\na\r\n", "*1\r\n$1\r\nb\r\n"}, {0, 1, 0}, 3,
+      "-ERR a server did not reply with a value for each key\r\n" },
+    { "zip with too many", ZIP, 2, {"*2\r\n$1\r\na\r\n$1\r\na\r\n", "*1\r\n$1\r\nb\r\n"}, {0, 1}, 2,
+      "-ERR a server did not reply with a value for each key\r\n" },
+    { "zip of no array", ZIP, 2, {"*-1\r\n", "$1\r\nb\r\n"}, {0, 1}, 2,
+      "-ERR a server did not reply with a value for each key\r\n" },
+    { "one error speaks for all", ZIP, 2, {"*1\r\n$1\r\na\r\n", "-OOM no\r\n"}, {0, 1}, 2, "-OOM no\r\n" },
+    { "all ok", ALL_OK, 3, {"+OK\r\n", "+OK\r\n", "+OK\r\n"}, {0, 1, 2}, 3, "+OK\r\n" },
+    { "all ok but one", ALL_OK, 2, {"+OK\r\n", "-READONLY x\r\n"}, {0, 1}, 2, "-READONLY x\r\n" },
+    { "values", VALUES, 2, {"VALUE a 0 1\r\nA\r\nVALUE c 0 5\r\nEND\r\n\r\nEND\r\n", "VALUE b 0 1 9\r\nB\r\nEND\r\n"},
+      {0, 1, 0}, 3, "VALUE a 0 1\r\nA\r\nVALUE b 0 1 9\r\nB\r\nVALUE c 0 5\r\nEND\r\n\r\nEND\r\n" },
+    { "values with a miss", VALUES, 2, {"VALUE c 0 1\r\nC\r\nEND\r\n", "END\r\n"}, {0, 1, 0}, 3,
+      "VALUE c 0 1\r\nC\r\nEND\r\n" },
+    { "values with an error", VALUES, 2, {"VALUE a 0 1\r\nA\r\nSERVER_ERROR x\r\n", "END\r\n"}, {0, 1, 0}, 3,
+      "SERVER_ERROR x\r\n" },
+};
+
+/* Parts in pieces of `cut` bytes, merged while request `deny` for memory is denied. */
+static bool merge_once(size_t i, size_t cut, uint64_t deny)
+{
+    static const struct bytes key[] = {TEXT("a"), TEXT("b"), TEXT("c"), TEXT("d"), TEXT("e"), TEXT("f")};
+    struct mem m = fresh();
+    struct queue part[3] = {{0}}, out = {0};
+    struct asked asked[6];
+    char text[256];
+    for (uint32_t k = 0; k < merges[i].keys; k++)
+        asked[k] = (struct asked){merges[i].part_of[k], nut_check(key[k])};
+    for (uint32_t p = 0; p < merges[i].n; p++)
+        for (struct bytes rest = bytes_of(merges[i].part[p]); rest.len > 0; ) {
+            size_t n = least_of(cut, rest.len);
+            struct queue piece = {0};
+            must(nut_queue_put(&m, &piece, (struct bytes){rest.at, n}));
+            queue_join(&part[p], &piece);
+            rest = bytes_from(rest, n);
+        }
+    m.deny_at = deny;
+    bool ok = nut_merge(&m, merges[i].how, part, merges[i].n, asked, merges[i].keys, &out);
+    bool denied = deny > 0 && m.deny_at == 0;
+    m.deny_at = 0;
+    size_t len = queue_peek(&out, text, sizeof text);
+    check(ok != denied, "merge tells a want of memory", merges[i].name);
+    check(bytes_same((struct bytes){text, len}, ok ? bytes_of(merges[i].out) : lit("")), "merge", merges[i].name);
+    nut_queue_free(&m, &out);
+    check(all_back(&m), "memory comes back", merges[i].name);
+    return denied;
+}
+
+static void prove_merging_is_right_however_replies_are_cut(void)
+{
+    for (size_t i = 0; i < countof(merges); i++) {
+        for (size_t cut = 1; cut < 60; cut++)
+            merge_once(i, cut, 0);
+        for (uint64_t deny = 1; merge_once(i, 3, deny); deny++)
+            ;
+    }
+}
+
+/* ---- queues and memory */
+
+/* A thousand random acts on a queue, against a plain array. */
+static void prove_queues_hold_what_was_put(void)
+{
+    struct mem m = fresh();
+    static char model[1 << 20], got[1 << 20], data[40000];
+    uint64_t x = 88172645463325252u;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (char)('a' + i % 23);
+    for (int round = 0; round < 20; round++) {
+        struct queue q = {0}, other = {0};
+        size_t len = 0;
+        for (int i = 0; i < 60; i++) {
+            x ^= x << 13; x ^= x >> 7; x ^= x << 17;
+            size_t n = (size_t)(x >> 20) % (x % 5 == 0 ? 20000 : 300), from = (size_t)(x >> 40) % 20000;
+            if (x % 8 < 5) {
+                check(nut_queue_put(&m, &q, (struct bytes){data + from, n}), "queue", "put");
+                memcpy(model + len, data + from, n);
+                len += n;
+            } else if (x % 8 == 5) {
+                n = least_of(n, len);
+                nut_queue_drop(&m, &q, n);
+                memmove(model, model + n, len - n);
+                len -= n;
+            } else if (x % 8 == 6) {
+                len = least_of(n, len);
+                queue_trim(&m, &q, len);
+            } else {
+                n = least_of(n, len);
+                check(nut_queue_move(&m, &other, &q, n), "queue", "move");
+                queue_join(&other, &q);
+                q = other;
+                other = (struct queue){0};
+            }
+            check(q.len == len && queue_peek(&q, got, sizeof got) == len && memcmp(got, model, len) == 0, "queue", "holds");
+        }
+        nut_queue_free(&m, &q);
+    }
+    check(all_back(&m), "memory comes back", "queues");
+}
+
+static void prove_a_shared_block_is_not_written_on(void)
+{
+    struct mem m = fresh();
+    struct queue a = {0}, b = {0};
+    char text[16];
+    struct block *block = block_take(&m, 100);
+    memcpy(block->bytes, "hello", 5);
+    block->fill = 5;
+    check(nut_queue_refer(&m, &a, block, (struct bytes){block->bytes, 5}), "blocks", "refer");
+    check(nut_queue_refer(&m, &b, block, (struct bytes){block->bytes, 5}), "blocks", "refer");
+    check(nut_queue_put(&m, &a, lit("A")) && nut_queue_put(&m, &b, lit("B")), "blocks", "put");
+    check(queue_peek(&a, text, 16) == 6 && memcmp(text, "helloA", 6) == 0, "blocks", "a");
+    check(queue_peek(&b, text, 16) == 6 && memcmp(text, "helloB", 6) == 0, "blocks", "b");
+    check(block->fill == 5, "blocks", "the block is as it was");
+    nut_queue_free(&m, &a);
+    nut_queue_free(&m, &b);
+    block_drop(&m, block);
+    check(all_back(&m), "memory comes back", "blocks");
+}
+
+static void prove_memory_has_an_end_and_spares_go_back(void)
+{
+    struct mem m = {.most = 1 << 20};
+    void *taken[64];
+    size_t n = 0;
+    while (n < 64 && (taken[n] = mem_take(&m, 40000)) != NULL)
+        n++;
+    check(n == 16 && m.used == (size_t)16 << 16, "the bound of memory", "16 blocks of 64 KiB");
+    while (n > 0)
+        mem_give(&m, taken[--n], 40000);
+    check(m.used == (size_t)16 << 16, "spares", "stay for a while");
+    void *other = mem_take(&m, 300);
+    check(other != NULL, "spares", "make room when memory is short");
+    mem_give(&m, other, 300);
+    for (int i = 0; i < 20; i++)
+        nut_mem_tidy(&m);
+    check(m.used == 0 && !mem_spares(&m), "spares", "go back when nobody needs them");
+    check(mem_take(&m, 2 << 20) == NULL, "the bound of memory", "more than all");
+}
+
+/* ---- words and numbers */
+
+static void prove_numbers_do_not_wrap(void)
+{
+    static const struct { const char *text; uint64_t most; bool ok; uint64_t n; } rows[] = {
+        { "0", 9, true, 0 }, { "9", 9, true, 9 }, { "10", 9, false, 0 }, { "007", 9, false, 0 }, { "", 9, false, 0 },
+        { "-1", 9, false, 0 }, { "+1", 9, false, 0 }, { "1x", 9, false, 0 }, { "5", 4, false, 0 }, { "1", 0, false, 0 },
+        { "18446744073709551615", UINT64_MAX, true, UINT64_MAX }, { "18446744073709551616", UINT64_MAX, false, 0 },
+        { "99999999999999999999", UINT64_MAX, false, 0 }, { "4294967296", UINT32_MAX, false, 0 },
+        { "4294967295", UINT32_MAX, true, UINT32_MAX }, { "100000000000000000000", UINT64_MAX, false, 0 },
+    };
+    for (size_t i = 0; i < countof(rows); i++) {
+        uint64_t n = 0;
+        bool ok = number_read(bytes_of(rows[i].text), rows[i].most, &n);
+        check(ok == rows[i].ok && (!ok || n == rows[i].n), "numbers", rows[i].text);
+    }
+    char text[20];
+    check(number_write(text, UINT64_MAX) == 20 && memcmp(text, "18446744073709551615", 20) == 0, "numbers", "written");
+}
+
+static void prove_md5_is_rfc_1321s(void)
+{
+    static const struct { const char *text; uint32_t first; } rows[] = {    /* its first four bytes, little-endian */
+        { "", 0xd98c1dd4 }, { "a", 0xb975c10c }, { "abc", 0x98500190 }, { "message digest", 0x7d696bf9 },
+        { "12345678901234567890123456789012345678901234567890123456789012345678901234567890", 0xa2f4ed57 },
+    };
+    for (size_t i = 0; i < countof(rows); i++) {
+        uint32_t state[4];
+        md5(bytes_of(rows[i].text), state);
+        check(state[0] == rows[i].first, "md5", rows[i].text);
+    }
+}
+
+static void prove_tags_are_found(void)
+{
+    static const struct { const char *tag, *key, *hashed; } rows[] = {
+        { "{}", "a{b}c", "b" }, { "{}", "a{}c", "a{}c" }, { "{}", "{}{a}", "{}{a}" }, { "{}", "a{b", "a{b" },
+        { "{}", "a}b{c}d", "c" }, { "{}", "{a}{b}", "a" }, { "$$", "a$b$c", "b" }, { "$$", "a$$c", "a$$c" },
+        { "{}", "", "" }, { "{}", "{", "{" }, { "{}", "{{a}}", "{a" },
+    };
+    for (size_t i = 0; i < countof(rows); i++)
+        check(bytes_same(nut_tagged(bytes_of(rows[i].key), rows[i].tag), bytes_of(rows[i].hashed)), "tags", rows[i].key);
+}
+
+static void prove_a_ring_without_memory_stays(void)
+{
+    struct member member[] = {{lit("a"), 1, false}, {lit("b"), 3, false}, {lit("c"), 1, true}};
+    struct mem m = fresh();
+    struct ring ring = {0};
+    check(nut_ring_pick(&ring, 5, 5) == NUT_NOBODY, "ring", "empty");
+    check(nut_ring_build(&m, &ring, MODULA, member, 3), "ring", "built");
+    check(nut_ring_pick(&ring, 0, 0) == 0 && nut_ring_pick(&ring, 1, 0) == 1 && nut_ring_pick(&ring, 3, 0) == 1 &&
+          nut_ring_pick(&ring, 4, 0) == 0, "ring", "modula");
+    m.deny_at = 1;
+    check(!nut_ring_build(&m, &ring, KETAMA, member, 3) && ring.spread == MODULA && ring.points == 2, "ring", "no memory");
+    check(nut_ring_build(&m, &ring, RANDOM, member, 3), "ring", "random");
+    check(nut_ring_pick(&ring, 0, 0) == 0 && nut_ring_pick(&ring, 0, 1) == 1 && nut_ring_pick(&ring, 7, 2) == 0, "ring", "lots");
+    member[0].out = member[1].out = true;
+    check(nut_ring_build(&m, &ring, KETAMA, member, 3) && nut_ring_pick(&ring, 7, 2) == NUT_NOBODY, "ring", "all out");
+    nut_ring_free(&m, &ring);
+    check(all_back(&m), "memory comes back", "rings");
+}
+
+/* ---- configuration */
+
+static const struct { const char *text; uint32_t mistakes; const char *told; } configurations[] = {
+    { "[a]\nlisten = 1.2.3.4:5\nservers =\n  h:1:1\n", 0, "" },
+    { "[a]\r\nlisten = 1.2.3.4:5\r\nservers = h:1:1\r\n  h:2:1 two\r\n", 0, "" },
+    { "\xEF\xBB\xBF[a]\nlisten = ::1:5\nservers = h:1:1\n", 0, "" },
+    { "[a]\nlisten = [::1]:5\ntimeout = 2m\nclient_output_limit = 1g\nredis = true\nredis_auth = x\nservers = h:1:1\n", 0, "" },
+    { "[a]\nlisten = /tmp/s 0600\nservers = /tmp/x:2\n  /tmp/y:1 y\n", 0, "" },
+    { "", 1, "has no pools" },
+    { "[nutproxy]\nworkers = 2\n", 1, "has no pools" },
+    { "x = 1\n", 2, "stands in no section" },
+    { "[a]\nlisten = 1.2.3.4:5\ntimeoutt = 1\nservers = h:1:1\n", 1, "c:3: directive \"timeoutt\" is unknown, did you mean 'timeout'?" },
+    { "[a]\nlisten = 1.2.3.4:5\ncolour = 1\nservers = h:1:1\n", 1, "c:3: directive \"colour\" is unknown" },
+    { "[a]\nlisten = 1.2.3.4:5\nhash = x\nhash = md5\nservers = h:1:1\n", 2, "c:4: directive \"hash\" is a duplicate" },
+    { "[a]\nlisten = 1.2.3.4:5\ntimeout = 5x\nservers = h:1:1\n", 1, "is not a time" },
+    { "[a]\nlisten = 1.2.3.4:5\ntimeout = -1\nservers = h:1:1\n", 1, "is not a time" },
+    { "[a]\nlisten = 1.2.3.4:5\ntimeout = 99999999999999999999999s\nservers = h:1:1\n", 1, "out of range" },
+    { "[a]\nlisten = 1.2.3.4:5\nserver_connections = 0\nservers = h:1:1\n", 1, "out of range" },
+    { "[a]\nlisten = 1.2.3.4:5\npreconnect = True\nservers = h:1:1\n", 1, "is not \"true\" or \"false\"" },
+    { "[a]\nlisten = 1.2.3.4:5\nhash_tag = {\nservers = h:1:1\n", 1, "two characters" },
+    { "[a]\nlisten = 1.2.3.4:5\nredis_auth = x\nservers = h:1:1\n", 1, "only valid for a redis pool" },
+    { "[a]\nlisten = 1.2.3.4:5\nprotocol = redis\nredis = false\nservers = h:1:1\n", 1, "differ" },
+    { "[a]\nlisten = 1.2.3.4:5\ntimeout = 400\n  500\nservers = h:1:1\n", 1, "c:4: directive \"timeout\" is a duplicate" },
+    { "[a]\nlisten = 1.2.3.4\nservers = h:1:1\n", 1, "hostname:port" },
+    { "[a]\nlisten = 1.2.3.4:0\nservers = h:1:1\n", 1, "invalid port" },
+    { "[a]\nlisten = /x 0999\nservers = h:1:1\n", 1, "permission" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers =\n", 1, "has no servers" },
+    { "[a]\nlisten = 1.2.3.4:5\n", 1, "\"servers\" is missing" },
+    { "[a]\nservers = h:1:1\n", 1, "\"listen\" is missing" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h:1\n", 1, "invalid port" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h\n", 1, "format string" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:0\n", 1, "zero weight" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:x\n", 1, "invalid weight" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n  h:1:2\n", 1, "c:4: pool 'a' has servers with same name 'h:1'" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[a]\nlisten = 1.2.3.4:6\n", 1, "same name 'a'" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[b]\nlisten = 1.2.3.4:5\nservers = h:1:1\n", 1, "same listen address" },
+    { "[a\nlisten = 1.2.3.4:5\n", 2, "a section is written [name]" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\nzork\n", 1, "c:4: is neither" },
+};
+
+static void prove_a_configuration_tells_every_mistake(void)
+{
+    for (size_t i = 0; i < countof(configurations); i++) {
+        struct conf c = {0};
+        char told[2048] = "";
+        bool ok = conf_read(&c, "c", bytes_of(configurations[i].text));
+        queue_peek(&c.told, told, sizeof told - 1);
+        check(ok == (configurations[i].mistakes == 0) && c.mistakes == configurations[i].mistakes, "configuration",
+              configurations[i].text);
+        check(strstr(told, configurations[i].told) != NULL, "configuration is told", told);
+        conf_free(&c);
+    }
+}
+
+static void prove_a_configuration_without_memory_is_refused(void)
+{
+    const struct bytes text = bytes_of("[nutproxy]\nstats = off\nlog = x\n[a]\nlisten = 1.2.3.4:5\nhash_tag = {}\n"
+                                       "redis = true\nredis_auth = p\nservers = h:1:1\n  h:2:1 b\n[b]\n"
+                                       "listen = /x 0700\nservers = /y:1\n");
+    bool denied = true;
+    for (uint64_t at = 1; denied; at++) {
+        struct conf c = {0};
+        c.mem.deny_at = at;
+        bool ok = conf_read(&c, "c", text);
+        denied = c.mem.deny_at == 0;
+        c.mem.deny_at = 0;
+        check(ok == !denied, "configuration without memory", "told");
+        conf_free(&c);
+    }
+}
+
+static void prove_any_configuration_is_read_to_its_end(void)
+{
+    /* A good one, with each byte in turn made another: it is read or refused, and nothing leaks. */
+    const struct bytes good = bytes_of("[nutproxy]\nworkers = 1\n\n[alpha]\nlisten = 127.0.0.1:1 ; here\n"
+                                       "hash = md5\nservers =\n   h:1:1 a\n   h:2:2\n");
+    static const char odd[] = {'\0', '\n', ' ', '[', ']', '=', ':', ';', '/', '"', 'x', '0', '\xff'};
+    for (size_t i = 0; i < good.len; i++)
+        for (size_t k = 0; k < sizeof odd; k++) {
+            struct conf c = {0};
+            char *copy = exact(good.at, good.len);
+            copy[i] = odd[k];
+            bool ok = conf_read(&c, "c", (struct bytes){copy, good.len});
+            check(ok == (c.mistakes == 0), "any configuration", copy);
+            conf_free(&c);
+            free(copy);
+        }
+}
+
+int main(void)
+{
+    (void)house_main;
+    (void)options_read;
+    prove_numbers_do_not_wrap();
+    prove_md5_is_rfc_1321s();
+    prove_tags_are_found();
+    prove_queues_hold_what_was_put();
+    prove_a_shared_block_is_not_written_on();
+    prove_memory_has_an_end_and_spares_go_back();
+    prove_a_ring_without_memory_stays();
+    prove_every_command_is_found_and_nothing_else();
+    prove_keys_are_found_where_they_stand();
+    prove_requests_survive_any_cut_and_no_memory();
+    prove_lines_have_an_end();
+    prove_keys_are_1_to_250_bytes();
+    prove_memcached_requests_are_written_anew();
+    prove_replies_survive_any_cut();
+    prove_merging_is_right_however_replies_are_cut();
+    prove_a_configuration_tells_every_mistake();
+    prove_a_configuration_without_memory_is_refused();
+    prove_any_configuration_is_read_to_its_end();
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed > 0;
+}
