@@ -1401,7 +1401,7 @@ static bool mc_exptime(struct bytes text, int64_t *out)
     bool negative = text.len > 1 && text.at[0] == '-';
     if (negative)
         text = bytes_from(text, 1);
-    if ((negative && !is_digit(text.at[0])) || !mc_number(text, INT32_MAX, &n))
+    if ((negative && !is_digit(text.at[0])) || !mc_number(text, INT32_MAX + (uint64_t)negative, &n))
         return false;
     *out = negative ? -(int64_t)n : (int64_t)n;
     return true;
@@ -1468,6 +1468,16 @@ static uint32_t verb_first_key(const struct verb *v)
 
 static bool verb_is_get(const struct verb *v) { return v->shape == KEYS || v->shape == TOUCHES; }
 
+/* Whether a last word `noreply` means that; where it does not, it is a key or nothing. */
+static bool mc_noreply(const struct frame *f)
+{
+    const struct verb *v = f->verb;
+    if (v == NULL || verb_is_get(v) || (v->shape == FREE && v->way != WHOLE))
+        return false;
+    return f->argc > (v->shape == DELETE ? 2u : 1u) &&
+           bytes_same(frame_arg(f, f->argc - 1), lit("noreply"));
+}
+
 /* Why a line is refused, or NULL. */
 static const char *mc_refusal(struct frame *f)
 {
@@ -1511,8 +1521,7 @@ static enum scan mc_line(struct mem *m, struct frame *f, struct bytes in, size_t
         f->block = true;
         f->data.len = (uint32_t)bytes;          /* <= NUT_BULK_MAX */
     }
-    f->noreply = v != NULL && !verb_is_get(v) && f->argc > (v->shape == DELETE ? 2u : 1u) &&
-                 bytes_same(frame_arg(f, f->argc - 1), lit("noreply"));
+    f->noreply = mc_noreply(f);
     f->refusal = mc_refusal(f);
     f->line = true;
     return SCAN_DONE;
@@ -2251,6 +2260,7 @@ static const char *conf_server(struct conf *c, struct server_list *list, struct 
     struct bytes name = {0}, address = text, host;
     struct server_conf s = {.line = line, .place = list->n};
     uint64_t weight;
+    list->lines++;
     const char *space = memrchr(text.at, ' ', text.len);
     if (space != NULL) {
         name = bytes_from(text, (size_t)(space - text.at) + 1);
@@ -2392,17 +2402,19 @@ struct lines {
     struct bytes     rest;
     int              line;
     bool             indented;              /* the line that inih is looking at */
+    bool             listing;               /* an indented line has a key to go on with */
     bool             in_process, in_pool;   /* whose keys come now */
+    bool             in_none;               /* they come before any section */
 };
 
 /* A "[section]" line.  The packaged inih tells sections only with their keys,
- * and cuts their names, so we look ourselves. */
+ * and cuts their names, so we look ourselves, and do not show it to inih. */
 static void lines_section(struct lines *l, struct bytes text)
 {
     struct conf *c = l->conf;
     const char *end = memchr(text.at, ']', text.len);
     struct bytes name = {text.at + 1, end == NULL ? 0 : (size_t)(end - text.at) - 1};
-    l->in_process = l->in_pool = false;
+    l->in_process = l->in_pool = l->in_none = false;
     if (name.len == 0 || name.len > 48) {
         conf_tell(c, l->line, "a section is written [name], with 1 to 48 characters%s%s", "", "");
         return;
@@ -2440,9 +2452,15 @@ static bool lines_take(struct lines *l, struct bytes text, int room)
         return false;
     }
     if (word.at[0] == '[' && !l->indented) {
+        l->listing = false;
         lines_section(l, word);
-        return true;
+        return false;
     }
+    if (l->indented && !l->listing) {
+        conf_tell(l->conf, l->line, "is indented, but there is no key above that it goes on with%s%s", "", "");
+        return false;
+    }
+    l->listing = true;
     if (!l->indented && memchr(text.at, '=', text.len) == NULL && memchr(text.at, ':', text.len) == NULL) {
         conf_tell(l->conf, l->line, "is neither \"key = value\" nor \"[section]\"%s%s", "", "");
         return false;
@@ -2477,7 +2495,7 @@ static int lines_value(void *user, const char *section, const char *name, const 
     struct conf *c = l->conf;
     (void)section;
     if (!l->in_process && !l->in_pool) {
-        if (c->process_line == 0 && c->pools == 0)
+        if (l->in_none)
             conf_tell(c, l->line, "directive \"%s\" stands in no section%s", name, "");
         return 1;                           /* of a section that was refused: it was told */
     }
@@ -2552,7 +2570,7 @@ static void conf_pool_check(struct conf *c, struct pool_conf *p)
     for (size_t i = 0; i < countof(pool_key); i++)
         if (pool_key[i].preset != NULL && pool_key[i].preset[0] == '!' && p->seen[i] == 0)
             conf_tell(c, p->line, "pool '%s': directive \"%s\" is missing", p->name, pool_key[i].name);
-    if (p->seen[pool_key_named("servers") - pool_key] > 0 && list->n == 0)
+    if (p->seen[pool_key_named("servers") - pool_key] > 0 && list->lines == 0)
         conf_tell(c, p->line, "pool '%s' has no servers%s", p->name, none);
     if (redis_seen > 0 && protocol_seen > 0 && (p->key.redis == 1) != (p->key.protocol == REDIS))
         conf_tell(c, redis_seen, "directives \"redis\" and \"protocol\" of pool '%s' differ%s",
@@ -2604,7 +2622,7 @@ static void conf_free(struct conf *c)
  * for messages.  False: c->told says what is wrong, all of it. */
 static bool conf_read(struct conf *c, const char *file, struct bytes text)
 {
-    struct lines lines = {.conf = c, .rest = text};
+    struct lines lines = {.conf = c, .rest = text, .in_none = true};
     c->file = file;
     c->mem.most = SIZE_MAX;
     conf_preset(c, process_key, countof(process_key), &c->process);
@@ -2865,6 +2883,12 @@ struct loop {
 
 static bool loop_open_waiting(struct loop *l) { return l->watches == 0; }
 
+static void loop_free_waiting(struct loop *l)
+{
+    mem_give(&l->mem, l->polled, l->cap * sizeof *l->polled);
+    mem_give(&l->mem, l->watched, l->cap * sizeof *l->watched);
+}
+
 /* Room for one more; false when memory is short. */
 static bool loop_room(struct loop *l)
 {
@@ -2938,6 +2962,8 @@ static bool loop_open_waiting(struct loop *l)
     return l->epfd != -1;
 }
 
+static void loop_free_waiting(struct loop *l) { close(l->epfd); }
+
 /* Wait on `w` for these bits, 0 to stop.  False: the kernel is short of memory,
  * and it is waited for as before. */
 static bool watch_for(struct watch *w, uint32_t bits)
@@ -2977,6 +3003,13 @@ static bool loop_open(struct loop *l, size_t most)
     list_init(&l->grave);
     l->scratch = mem_take(&l->mem, SCRATCH_FRONT + SCRATCH_READ);
     return l->scratch != NULL && loop_open_waiting(l);
+}
+
+static void loop_free(struct loop *l)
+{
+    mem_give(&l->mem, l->scratch, SCRATCH_FRONT + SCRATCH_READ);
+    loop_free_waiting(l);
+    nut_mem_empty(&l->mem);
 }
 
 /* A letter from one thread to another.  It belongs to whoever holds it: who
@@ -3793,7 +3826,8 @@ struct pool {
     struct link               down;         /* servers that are down */
     struct watch              door;         /* the listening socket */
     uint64_t                  door_at;      /* the door is shut until then, 0: it is open */
-    uint32_t                  clients;      /* let in so far: numbers them */
+    struct link               clients;      /* those who are connected */
+    uint32_t                  numbered;     /* how many were let in so far */
 };
 
 struct worker {
@@ -4182,6 +4216,7 @@ static bool pool_open(struct pool *pool, struct worker *w, const struct pool_con
     *pool = (struct pool){.conf = &conf->key, .name = conf->name, .worker = w, .loop = &w->loop};
     list_init(&pool->due);
     list_init(&pool->down);
+    list_init(&pool->clients);
     pool->server = mem_take(m, n * sizeof *pool->server);
     pool->member = mem_zero(m, n * sizeof *pool->member);
     pool->deal = mem_take(m, n * sizeof *pool->deal);
@@ -4211,6 +4246,7 @@ struct client {
     struct pool  *pool;
     struct frame *frame;                    /* of a request that is not whole yet, else NULL */
     struct link   waiting;                  /* requests, oldest first (1) */
+    struct link   in_pool;
     size_t        held;                     /* bytes of replies that wait for their turn */
     uint32_t      number;
     uint32_t      requests;                 /* how many are waiting */
@@ -5332,6 +5368,7 @@ static void client_close(struct client *c)
     while ((r = client_oldest(c)) != NULL)
         request_leave(r);
     client_drop_frame(c);
+    list_cut(&c->in_pool);
     c->pool->stats.client_connections--;
     conn_close(&c->conn);
 }
@@ -5396,10 +5433,11 @@ static void pool_welcome(struct pool *pool, int fd)
         return;
     }
     c->pool = pool;
-    c->number = pool->clients++;
+    c->number = pool->numbered++;
     c->usual = USUAL_FIRST;
     c->known = pool->conf->redis_auth == NULL;
     list_init(&c->waiting);
+    list_push(&pool->clients, &c->in_pool);
     pool->stats.client_connections++;
     pool->worker->accepted++;
 }
@@ -5511,21 +5549,38 @@ static void server_named(struct server *s)
     }
 }
 
-/* Close everything: requests are answered, and written if the peer takes it. */
+/* Close what a pool has open.  Requests that are still under way are answered,
+ * and what the clients take at once is written. */
 static void pool_close(struct pool *pool)
 {
     if (pool->door.want != 0)
         (void)watch_for(&pool->door, 0);
     for (uint32_t i = 0; i < pool->servers; i++) {
         struct server *s = &pool->server[i];
-        s->down = true;                     /* nobody is asked any more */
         if (list_linked(&s->in_down))
             list_cut(&s->in_down);
+        s->down = true;                     /* nobody is asked any more */
         for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
             if (lane_is_open(&s->lane[n]))
                 lane_lost(&s->lane[n], WHY_CLOSED);
         probe_close(s);
     }
+    loop_settle(pool->loop);
+    while (!list_empty(&pool->clients))
+        client_close(container_of(pool->clients.next, struct client, in_pool));
+    loop_settle(pool->loop);
+}
+
+static void pool_free(struct pool *pool)
+{
+    struct mem *m = &pool->loop->mem;
+    uint32_t n = pool->servers, lanes = (uint32_t)pool->conf->server_connections;
+    for (uint32_t i = 0; i < n; i++)
+        mem_give(m, pool->server[i].lane, lanes * sizeof *pool->server[i].lane);
+    mem_give(m, pool->server, n * sizeof *pool->server);
+    mem_give(m, pool->member, n * sizeof *pool->member);
+    mem_give(m, pool->deal, n * sizeof *pool->deal);
+    nut_ring_free(m, &pool->ring);
 }
 /* } 12 */
 
@@ -5689,12 +5744,13 @@ struct admin {
     struct snapshot   *snapshot;            /* one for each worker */
     struct snapshot    sum;
     uint32_t           away;                /* snapshots that are with their workers */
-    struct link        asked, next;         /* who waits for these numbers, who for the next ones */
+    struct link        asked, next, told;   /* who waits for these numbers, for the next, for none */
     uint64_t           started;             /* wall clock, seconds */
     struct watch       door;
 };
 
-struct admin_conn { struct conn conn; struct admin *admin; struct link in_admin; };
+/* One who reads the numbers: in `next`, then in `asked`, then in `told`. */
+struct admin_conn { struct conn conn; struct link in_admin; };
 
 static void admin_json(struct admin *a, struct json *j)
 {
@@ -5734,6 +5790,7 @@ static void admin_tell(struct admin *a)
     while (!list_empty(&a->asked)) {
         struct admin_conn *c = container_of(a->asked.next, struct admin_conn, in_admin);
         list_cut(&c->in_admin);
+        list_push(&a->told, &c->in_admin);
         for (const struct piece *p = j.out.first; p != NULL && j.ok; p = p->next)
             conn_say(&c->conn, (struct bytes){p->at, p->len});
         conn_finish(&c->conn);
@@ -5780,10 +5837,9 @@ static size_t admin_bytes(struct conn *c, struct bytes in)
 static void admin_gone(struct conn *c, int why)
 {
     struct admin_conn *ac = container_of(c, struct admin_conn, conn);
-    if (why == 0 && (c->out.len > 0 || list_linked(&ac->in_admin)))
+    if (why == 0 && (c->out.len > 0 || !c->finishing))
         return;                             /* it only sends no more */
-    if (list_linked(&ac->in_admin))
-        list_cut(&ac->in_admin);
+    list_cut(&ac->in_admin);
     conn_close(c);
 }
 
@@ -5804,7 +5860,6 @@ static void admin_door(struct watch *w, uint32_t sees)
         mem_give(&a->loop->mem, c, sizeof *c);
         return;
     }
-    c->admin = a;
     list_push(&a->next, &c->in_admin);
     admin_ask(a);
 }
@@ -5815,6 +5870,7 @@ static bool admin_open(struct admin *a, int fd)
     struct mem *m = &a->loop->mem;
     list_init(&a->asked);
     list_init(&a->next);
+    list_init(&a->told);
     a->started = clock_wall_us() / 1000000;
     a->snapshot = mem_zero(m, a->workers * sizeof *a->snapshot);
     bool ok = a->snapshot != NULL && snapshot_open(m, &a->sum, a->conf);
@@ -5822,6 +5878,25 @@ static bool admin_open(struct admin *a, int fd)
         ok = snapshot_open(m, &a->snapshot[i], a->conf);
     a->door = (struct watch){.ready = admin_door, .loop = a->loop, .fd = fd};
     return ok && (fd == -1 || watch_for(&a->door, SEES_IN));
+}
+static void admin_free(struct admin *a)
+{
+    struct mem *m = &a->loop->mem;
+    size_t servers = conf_servers(a->conf);
+    struct link *lists[] = {&a->asked, &a->next, &a->told};
+    for (size_t i = 0; i < countof(lists); i++)
+        while (!list_empty(lists[i])) {
+            struct admin_conn *c = container_of(lists[i]->next, struct admin_conn, in_admin);
+            list_cut(&c->in_admin);
+            conn_close(&c->conn);
+        }
+    loop_settle(a->loop);
+    for (uint32_t i = 0; i <= a->workers; i++) {
+        struct snapshot *s = i < a->workers ? &a->snapshot[i] : &a->sum;
+        mem_give(m, s->pool, a->conf->pools * sizeof *s->pool);
+        mem_give(m, s->server, servers * sizeof *s->server);
+    }
+    mem_give(m, a->snapshot, a->workers * sizeof *a->snapshot);
 }
 /* } 13 */
 
@@ -6263,9 +6338,33 @@ static void *worker_run(void *of)
         worker_turn(w, until);
     for (uint32_t i = 0; i < w->pools; i++)
         pool_close(&w->pool[i]);
-    loop_settle(&w->loop);
     mailbox_post(w->control, &w->stop);
     return NULL;
+}
+
+/* Whether the resolver holds a letter of this worker's. */
+static bool worker_is_asking(const struct worker *w)
+{
+    for (uint32_t i = 0; i < w->pools; i++)
+        for (uint32_t s = 0; s < w->pool[i].servers; s++)
+            if (w->pool[i].server[s].asked)
+                return true;
+    return false;
+}
+
+/* Give back all that a worker holds, when its thread has ended. */
+static void worker_free(struct worker *w)
+{
+    struct mem *m = &w->loop.mem;
+    if (worker_is_asking(w))
+        return;                             /* the process ends before a slow lookup does */
+    for (uint32_t i = 0; i < w->pools; i++)
+        pool_free(&w->pool[i]);
+    mem_give(m, w->pool, w->pools * sizeof *w->pool);
+    nut_frame_free(m, &w->frame);
+    loop_free(&w->loop);
+    if (m->used > 0)
+        log_at(LOG_ERROR, "%zu bytes of memory were not given back", m->used);
 }
 
 /* Set up worker `n`, with its listening sockets. */
@@ -6418,8 +6517,13 @@ static void house_run(struct house *h)
         loop_show_again(&h->loop);
         loop_settle(&h->loop);
     }
-    for (uint32_t i = 0; i < h->workers; i++)
+    for (uint32_t i = 0; i < h->workers; i++) {
         pthread_join(h->worker[i].thread, NULL);
+        worker_free(&h->worker[i]);
+    }
+    admin_free(&h->admin);
+    mem_give(&h->loop.mem, h->worker, h->workers * sizeof *h->worker);
+    loop_free(&h->loop);
     log_at(LOG_ALWAYS, "done");
 }
 
@@ -6455,6 +6559,7 @@ static int house_main(struct house *h)
         house_run(h);
     house_sweep(h);
     conf_free(&h->conf);
+    free(h->door);
     return ok ? 0 : 1;
 }
 

@@ -331,8 +331,8 @@
     _( "decr",       DELTA,      3,   4,   ONE    ) \
     _( "delete",     DELETE,     2,   4,   ONE    ) \
     _( "flush_all",  FREE,       1,   3,   WHOLE  ) \
-    _( "gat",        TOUCHES,    3,   0,   EACH   ) \
-    _( "gats",       TOUCHES,    3,   0,   EACH   ) \
+    _( "gat",        TOUCHES,    2,   0,   EACH   ) \
+    _( "gats",       TOUCHES,    2,   0,   EACH   ) \
     _( "get",        KEYS,       2,   0,   EACH   ) \
     _( "gets",       KEYS,       2,   0,   EACH   ) \
     _( "incr",       DELTA,      3,   4,   ONE    ) \
@@ -578,7 +578,7 @@ struct server_conf {
     uint32_t place;                     /* its place in the list, from 0 */
     int      line;
 };
-struct server_list { struct server_conf *at; uint32_t n; };
+struct server_list { struct server_conf *at; uint32_t n, lines; };    /* lines: the bad ones too */
 
 struct conf;                            /* the rows above as fields; see room 7 */
 

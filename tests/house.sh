@@ -35,9 +35,9 @@ for cc in gcc clang; do
 done
 
 # The core needs memory and a few functions on bytes; nothing of the outside world.
-gcc -O2 -w -fno-stack-protector -U_FORTIFY_SOURCE -DNUT_CORE -DNUT_PROOFS -ffunction-sections -c nutproxy.c -o "$tmp/core.o"
+gcc -O0 -w -fno-stack-protector -DNUT_CORE -c nutproxy.c -o "$tmp/core.o"
 rule "the wall: what the core takes from outside" \
-    "abort fprintf free fwrite ini_parse_stream malloc memchr memcmp memcpy memmove memrchr memset qsort snprintf stderr strchr strcmp strlen" \
+    "abort fprintf free fwrite ini_parse_stream malloc memchr memcmp memcpy memmove memrchr memset qsort snprintf stderr strcmp strlen" \
     "$(nm -u "$tmp/core.o" | awk '$2 != "_GLOBAL_OFFSET_TABLE_" { print $2 }' | sort | grep -vxE 'fputs|fputc|puts' | xargs)"
 
 # Everything that can change at file scope is on this list.

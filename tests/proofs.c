@@ -7,6 +7,8 @@
  */
 #include "nutproxy.c"
 
+#include <strings.h>
+
 static int passed, failed;
 
 static void check(bool ok, const char *proof, const char *about)
@@ -292,7 +294,7 @@ static void prove_every_command_is_found_and_nothing_else(void)
         name[n] = 'X';
         const struct command *longer = nut_command_find(&l, (struct bytes){name, n + 1});
         check(longer != &commands[i], "command_find", name);
-        check(i == 0 || strcmp(commands[i - 1].name, commands[i].name) < 0, "the table is sorted", name);
+        check(i == 0 || strcasecmp(commands[i - 1].name, commands[i].name) < 0, "the table is sorted", name);
         if (commands[i].way == HERE) {
             size_t h = 0;
             while (h < countof(here) && strcmp(here[h].name, commands[i].name) != 0)
@@ -665,7 +667,7 @@ static const struct { const char *text; uint32_t mistakes; const char *told; } c
     { "[a]\nlisten = /tmp/s 0600\nservers = /tmp/x:2\n  /tmp/y:1 y\n", 0, "" },
     { "", 1, "has no pools" },
     { "[nutproxy]\nworkers = 2\n", 1, "has no pools" },
-    { "x = 1\n", 2, "stands in no section" },
+    { "x = 1\n", 2, "c:1: directive \"x\" stands in no section" },
     { "[a]\nlisten = 1.2.3.4:5\ntimeoutt = 1\nservers = h:1:1\n", 1, "c:3: directive \"timeoutt\" is unknown, did you mean 'timeout'?" },
     { "[a]\nlisten = 1.2.3.4:5\ncolour = 1\nservers = h:1:1\n", 1, "c:3: directive \"colour\" is unknown" },
     { "[a]\nlisten = 1.2.3.4:5\nhash = x\nhash = md5\nservers = h:1:1\n", 2, "c:4: directive \"hash\" is a duplicate" },
@@ -691,6 +693,7 @@ static const struct { const char *text; uint32_t mistakes; const char *told; } c
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n  h:1:2\n", 1, "c:4: pool 'a' has servers with same name 'h:1'" },
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[a]\nlisten = 1.2.3.4:6\n", 1, "same name 'a'" },
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[b]\nlisten = 1.2.3.4:5\nservers = h:1:1\n", 1, "same listen address" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[b]\n  h:2:2\nlisten = 1.2.3.4:6\nservers = h:1:1\n", 1, "c:5: is indented" },
     { "[a\nlisten = 1.2.3.4:5\n", 2, "a section is written [name]" },
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\nzork\n", 1, "c:4: is neither" },
 };
