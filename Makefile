@@ -59,7 +59,7 @@ build/include/ini.h: /usr/include/ini.h
 run:
 	@sh tests/install.sh gcc musl-tools libinih-dev redis-server redis-tools memcached
 	@$(MAKE) --no-print-directory nutproxy
-	@sh contrib/demo.sh
+	@bash contrib/demo.sh
 
 test:
 	./test.sh

@@ -452,6 +452,40 @@ def test_what_timed_out_while_connecting_was_not_sent_and_never_is(stage, fakes,
     assert not [words for words in fake.seen if words[1:2] and words[1].startswith(b"lost")]
 
 
+@both
+def test_what_timed_out_before_a_full_socket_was_told_the_truth(stage, fakes, tongue):
+    fake = gated(fakes(protocol=tongue.name))
+    proxy = one_pool(stage, [fake], tongue, timeout=ms(700))
+    # More than sockets hold: the last ones wait in the proxy when their time is up.
+    keys = [b"slow"] + [b"k%d" % i for i in range(719)]
+    wires = [wire(proxy.where("alpha")) for _ in range(12)]
+    speakers = [threading.Thread(target=w.say, args=[tongue.set(k, k * 5000) for k in keys[i::12]])
+                for i, w in enumerate(wires)]
+    for speaker in speakers:
+        speaker.start()
+    told = {}
+    for i in reversed(range(12)):
+        for k in keys[i::12]:
+            told[k] = tongue.read(wires[i])
+            if told[k].endswith(NOT_SENT):
+                fake.gate.set()                 # and from now on it reads all that comes
+    assert fake.gate.is_set(), "nothing was told as not sent: too little for this test"
+    for speaker in speakers:
+        speaker.join(SECONDS)
+    wait_for("the server to work again",
+             lambda: ask(wires[0], tongue, tongue.set(b"last", b"x")) == tongue.stored)
+    for w in wires:
+        w.close()
+    sent = collections.Counter(words[1] for words in fake.seen)
+    assert all(t.startswith(tongue.error) for k, t in told.items() if k == b"slow")
+    lies = [(k, t, sent[k]) for k, t in told.items()
+            if sent[k] > 1 or t.endswith(NOT_SENT) and sent[k] > 0 or
+            t == tongue.stored and sent[k] == 0]
+    assert not lies, lies[:5]
+    assert {t for t in told.values() if t != tongue.stored} <= \
+        {tongue.error + TIMED_OUT + NOT_SENT, tongue.error + TIMED_OUT + MAYBE}
+
+
 def test_without_a_timeout_key_it_is_five_seconds_and_zero_is_for_ever(stage, fakes):
     fake = gated(fakes())
     fake.store = {b"slow": b"SLOW"}
@@ -1037,14 +1071,14 @@ def test_a_server_killed_and_restarted_under_load_loses_and_repeats_nothing(stag
                      probe_interval=ms(100))
     load = Load(proxy, servers, 50, victim)
     descriptors = proxy.descriptors() - 50
-    for _ in range(2):
+    for _ in range(4):
         before = len(load.errors())
         victim.kill()
         wait_for("callers to be told", lambda: len(load.errors()) > before + 50)
-        load.go_on(10)
+        load.go_on(30)
         victim.start()
         load.recovered()
-        load.go_on(20)
+        load.go_on(60)
     load.finish()
     assert_all_is_given_back(proxy, descriptors)
 
@@ -1110,7 +1144,7 @@ def test_clients_that_leave_with_requests_open_disturb_nobody(stage):
         w.say(leavings[number % len(leavings)])
         return w
 
-    for n in range(140):
+    for n in range(560):
         w = leave(n)
         w.close() if n // len(leavings) % 2 else w.reset()
     for server in servers:
@@ -1128,7 +1162,7 @@ def test_clients_that_leave_with_requests_open_disturb_nobody(stage):
     assert_all_is_given_back(proxy, descriptors)
     for i in range(10):
         counts = [int(s.client().get("gone:%d" % i) or 0) for s in servers]
-        assert sum(counts) <= 25, "more often than it was asked for"
+        assert sum(counts) <= 85, "more often than it was asked for"
 
 
 @both

@@ -167,7 +167,7 @@ def brief(data, most=160):
 
 def put(verb, key, value, flags=0, exptime=0, tail=b""):
     """A storage request; `tail` is the unique, noreply or both."""
-    assert b"@" not in key or b"@" not in value, "a row's @ becomes a tag, in values too"
+    assert b"@" not in key or not re.search(rb"@|\{(n|cas)\}", value), "a row's marks are replaced, in values too"
     return b"%s %s %d %d %d%s\r\n%s\r\n" % (verb, key, flags, exptime, len(value),
                                           b" " + tail if tail else b"", value)
 
@@ -482,7 +482,7 @@ def test_every_command_answers_as_one_server_does(world, sizes):
 def test_values_of_all_sizes_come_back_as_they_went(world, dice):
     rows = []
     for size in (0, 1, 2, 8189, 8190, 8191, 8192, 8193, 16384, 65536, 262143, MIB):
-        value = dice.randbytes(size).replace(b"@", b"\n")
+        value = dice.randbytes(size).replace(b"@", b"\n").replace(b"{", b"\r")
         rows.append(("%d bytes" % size, [
             put(b"set", b"@a", value, 9), b"get @a\r\n", b"gets @a\r\n", b"gat 0 @a\r\n",
             mute(b"append", b"@a", value) + b"get @a\r\n" + put(b"prepend", b"@a", value),
@@ -701,8 +701,7 @@ SWALLOWED = [
 # takes modulo 2**32, and stores three bytes or none. The proxy refuses them all, and reads on as memcached
 # does or closes: it can not know what follows.
 IMPOSSIBLE = (b"2147483646", b"2147483647", b"2147483648", b"4294967295", b"9223372036854775807",
-              b"9223372036854775808",
-              b"18446744073709551615", b"99999999999999999999",
+              b"9223372036854775808", b"18446744073709551615", b"99999999999999999999",
               b"4294967296", b"4294967299", b"8589934595", b"-4294967293", b"18446744073709551619")
 
 # Answered by memcached, and by the proxy with one error line; a data block is swallowed, the connection
