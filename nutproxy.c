@@ -3264,14 +3264,24 @@ static void conn_touch(struct conn *c)
         list_push(&c->watch.loop->dirty[c->role->is_server ? 0 : 1], &c->todo);
 }
 
-/* Say something to the peer.  If memory is short the conn closes: what it hears
- * later would make no sense to it. */
+/* Say something to the peer.  If memory is short the conn closes behind what it
+ * was told before: what came later would make no sense to it. */
 static void conn_say(struct conn *c, struct bytes b)
 {
-    if (c->dead)
+    if (c->dead || c->broken != 0)
         return;
     if (!nut_queue_put(&c->watch.loop->mem, &c->out, b))
         c->broken = ENOMEM;
+    conn_touch(c);
+}
+
+/* Say all of `from`, which is empty then. */
+static void conn_say_all(struct conn *c, struct queue *from)
+{
+    if (c->dead || c->broken != 0)
+        nut_queue_free(&c->watch.loop->mem, from);
+    else
+        queue_join(&c->out, from);
     conn_touch(c);
 }
 
@@ -4340,11 +4350,10 @@ static struct request *client_oldest(const struct client *c)
 static void request_begin_reply(struct request *r)
 {
     struct client *c = r->client;
-    queue_join(&c->conn.out, &r->reply);
+    conn_say_all(&c->conn, &r->reply);
     c->held -= r->held;
     r->held = 0;
     r->begun = true;
-    conn_touch(&c->conn);
 }
 
 /* Replies leave in the order their requests came (1): stop at the first that is
@@ -4358,8 +4367,7 @@ static void client_deliver(struct client *c)
         if (!r->begun)
             client_learn(c, r->reply.len);
         if (!r->silent)
-            queue_join(&c->conn.out, &r->reply);
-        conn_touch(&c->conn);
+            conn_say_all(&c->conn, &r->reply);
         request_leave(r);
     }
     if (r != NULL && r->parts == 1 && r->reply.len >= FLOW_FROM && !r->silent)
@@ -4484,7 +4492,7 @@ static void part_feed(struct part *p, struct conn *from, struct bytes b, bool la
     struct request *r = p->request;
     struct client *c = r->client;
     struct mem *m = request_mem(r);
-    if (p->answered || p->lost || c == NULL || r->silent)
+    if (p->answered || p->lost || c == NULL || r->silent || c->conn.broken != 0)
         return;
     bool alone = r->parts == 1, oldest = c->waiting.next == &r->in_client;
     if (alone && oldest && last && r->reply.len == 0 && !r->begun) {

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 
@@ -188,7 +189,7 @@ def test_redis_cli_logs_in(stage):
     to = ["redis-cli", "-h", "127.0.0.1", "-p", str(proxy.where("locked")[1]), "--no-auth-warning"]
     assert run(*to, "-a", "secret", "SET", "k", "v") == (0, b"OK\n")
     assert run(*to, "GET", "k", env={"REDISCLI_AUTH": "secret"}) == (0, b"v\n")
-    assert run("redis-cli", "--no-auth-warning", "-u", "redis://:secret@127.0.0.1:%s/2" % to[4], "GET", "k") == (0, b"v\n")
+    assert run(*to, "-a", "secret", "-n", "2", "GET", "k") == (0, b"v\n")
     assert b"NOAUTH" in run(*to, "GET", "k")[1]
     assert b"ERR invalid password" in run(*to, "-a", "wrong", "SET", "k", "stolen")[1]
     assert [s.client(password="secret", db=2).get("k") for s in servers].count(b"v") == 1
@@ -222,14 +223,19 @@ def benchmark(house, *arguments):
 
 
 @needs("redis-benchmark")
-@pytest.mark.parametrize("how", [["-c", "50"], ["-c", "20", "-P", "32"], ["-c", "20", "-P", "8", "-d", "9000"]],
-                         ids=["unpipelined", "pipelined", "large"])
+@pytest.mark.parametrize("how", [["-c", "50"], ["-c", "20", "-P", "32"]], ids=["unpipelined", "pipelined"])
 def test_redis_benchmark_finds_no_error(house, how):
-    tests = "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,lrange,mset"
-    ran = benchmark(house, *how, "-n", "3200", "-r", "1000", "-t", tests)
+    ran = benchmark(house, *how, "-n", "3200", "-r", "1000", "-t",
+                    "ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,lrange,mset")
     assert len(ran) >= 18, ran                  # LRANGE and PING are several tests
-    kinds = {k.split(b":")[0] for k in house.all_keys()}
-    assert {b"key", b"counter", b"mylist", b"myset", b"myhash"} <= kinds, kinds
+    assert {b"key", b"counter", b"mylist", b"myhash"} <= {k.split(b":")[0] for k in house.all_keys()}
+
+
+@needs("redis-benchmark")
+def test_redis_benchmark_with_large_values_finds_no_error(house):
+    benchmark(house, "-c", "20", "-P", "8", "-d", "20000", "-n", "3200", "-r", "100", "-t", "set,get,lpush,rpop,mset")
+    sizes = {len(v) for v in house.redis().mget(k for k in house.all_keys() if k.startswith(b"key:"))}
+    assert sizes == {20000}
 
 
 @needs("redis-benchmark")
@@ -315,7 +321,7 @@ def test_redis_py_collections(house):
     client.zadd("{t}two", {"b": 3, "c": 4})
     assert client.zunion(["{t}one", "{t}two"], withscores=True) == [(b"a", 1.0), (b"c", 4.0), (b"b", 5.0)]
     assert client.zinterstore("{t}dest", ["{t}one", "{t}two"]) == 1
-    with client.lock("a lock", timeout=10, blocking=False) if False else client.pipeline(transaction=False) as pipe:
+    with client.pipeline(transaction=False) as pipe:
         assert pipe.setbit("bits", 7, 1).bitcount("bits").pfadd("hll", "a", "b").pfcount("hll").execute() == [0, 1, 1, 2]
 
 
@@ -386,7 +392,7 @@ def test_pymemcache_many_keys(house):
     values = {"%d:many:key" % i: os.urandom(i * 3) + b"\r\nEND\r\n" for i in range(600)}
     assert client.set_many(values) == []
     assert client.get_many(list(values)) == values
-    assert client.get_many(["none %d".replace(" ", "") % i for i in range(50)] + list(values)[:50]) == \
+    assert client.get_many(["none%d" % i for i in range(50)] + list(values)[:50]) == \
         dict(list(values.items())[:50])
     assert client.get_many([]) == {} and client.get_many(["none"]) == {}
     assert all(house.cached(k) == [v] for k, v in list(values.items())[::40])
@@ -412,7 +418,7 @@ def test_pymemcache_every_call(house):
     assert client.touch("k", 1000) and not client.touch("none", 1000)
     assert client.set("gone", "x", expire=-1) and client.get("gone") is None
     assert client.delete("k") and not client.delete("k")
-    assert client.version().startswith(b"1.") or re.match(rb"\d+\.\d+", client.version())
+    assert re.match(rb"\d+\.\d+", client.version())
     assert client.set("flags", "x", flags=123456) and house.cached("flags") == [b"x"]
     for size in (0, 1, 8191, 8192, 65536, 900000):
         value = os.urandom(size)
@@ -453,7 +459,7 @@ def test_pymemcache_threads_count_together(house):
     """With incr, and with gets and cas, where each may lose to another thread."""
     from pymemcache.client.base import PooledClient
     client = PooledClient(house.proxy.where("cache"), max_pool_size=6, timeout=20 * SLOW, default_noreply=False)
-    client.set("by incr", "0".encode()) if False else client.set("by-incr", "0")
+    client.set("by-incr", "0")
     client.set("by-cas", "0")
 
     def work(n):
@@ -525,7 +531,6 @@ def test_memcslap_gets_through(house, how):
 
 
 def stats(cache):
-    import socket
     with socket.create_connection((cache.host, cache.port), 20 * SLOW) as s:
         s.sendall(b"stats\r\n")
         out = b""
@@ -537,7 +542,7 @@ def stats(cache):
 
 
 @needs("memcaslap")
-@pytest.mark.parametrize("how", [["-d", "1"], ["-d", "20"], ["-d", "5", "-X", "20000", "-w", "256"]],
+@pytest.mark.parametrize("how", [["-d", "1"], ["-d", "20"], ["-d", "5", "-X", "20000", "-w", "1k"]],
                          ids=["one key", "many keys", "large"])
 def test_memcaslap_verifies_every_value(house, how):
     status, said = tool(house, "memcaslap", "-T", "2", "-c", "16", "-x", "8000", "-v", "1", *how)

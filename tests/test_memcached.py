@@ -167,7 +167,7 @@ def brief(data, most=160):
 
 def put(verb, key, value, flags=0, exptime=0, tail=b""):
     """A storage request; `tail` is the unique, noreply or both."""
-    assert b"@" not in key or not re.search(rb"@|\{(n|cas)\}", value), "a row's marks are replaced, in values too"
+    assert b"@" not in key or not re.search(rb"@|\{(n|cas)\}", value), "the marks of a row stand in its value"
     return b"%s %s %d %d %d%s\r\n%s\r\n" % (verb, key, flags, exptime, len(value),
                                           b" " + tail if tail else b"", value)
 

@@ -1,0 +1,125 @@
+"""Real traffic through a build whose every 23rd request for memory is denied.
+
+Every answer must be the right one, or an error that says what is missing, or the end of the
+connection; nothing may hang, reach another client, or be lost after it was acknowledged; and all
+memory must have come back at the end."""
+import random
+import threading
+
+from fake import Gone, wire
+from nut import pool, wait_for
+from resp import command
+
+CLIENTS, ROUNDS = 12, 500
+
+
+def value_of(key, size):
+    return (key * (size // len(key) + 1))[:size]
+
+
+class Caller(threading.Thread):
+    """Asks again and again over connections of its own, and checks what comes."""
+
+    def __init__(self, number, address):
+        super().__init__(daemon=True)
+        self.random, self.address, self.number = random.Random(number), address, number
+        self.right = self.errors = self.ends = 0
+        self.wrong = []
+        self.link = None
+
+    def run(self):
+        try:
+            for _ in range(ROUNDS):
+                self.once()
+        except Exception as e:              # an assertion of the wire: silence, or nonsense
+            self.wrong.append(repr(e)[:300])
+        if self.link is not None:
+            self.link.close()
+
+    def once(self):
+        try:
+            if self.link is None:
+                self.link = wire(self.address)
+            self.round(self.link)
+        except (Gone, ConnectionError):
+            self.ends += 1
+            self.link = None
+
+    def judge(self, what, got, wanted, error):
+        if got == wanted:
+            self.right += 1
+        elif got.startswith(error):
+            self.errors += 1
+        else:
+            self.wrong.append("%r: %r" % (what, got[:200]))
+
+
+class RedisCaller(Caller):
+    def round(self, link):
+        size = self.random.choice([0, 1, 100, 3000, 9000, 70000])
+        keys = [b"%d:%d:%d" % (self.number, size, i) for i in range(6)]
+        values = [value_of(k, size) for k in keys]
+        mset = [w for pair in zip(keys, values) for w in pair]
+        link.say(command("MSET", *mset), command("MGET", *keys), command("GET", keys[0]), command("EXISTS", *keys),
+                 command("PING"))
+        stored = link.frame()
+        self.judge("MSET", stored, b"+OK\r\n", b"-ERR ")
+        known = stored == b"+OK\r\n"
+        wanted = b"*6\r\n" + b"".join(b"$%d\r\n%s\r\n" % (len(v), v) for v in values)
+        got = link.frame()
+        if known:
+            self.judge("MGET", got, wanted, b"-ERR ")
+        got = link.frame()
+        if known:
+            self.judge("GET", got, b"$%d\r\n%s\r\n" % (size, values[0]), b"-ERR ")
+        got = link.frame()
+        if known:
+            self.judge("EXISTS", got, b":6\r\n", b"-ERR ")
+        self.judge("PING", link.frame(), b"+PONG\r\n", b"-ERR ")
+
+
+class MemcachedCaller(Caller):
+    def round(self, link):
+        size = self.random.choice([0, 1, 100, 3000, 9000, 70000])
+        keys = [b"%d:%d:%d" % (self.number, size, i) for i in range(4)]
+        values = [value_of(k, size) for k in keys]
+        link.say(*(b"set %s 0 0 %d\r\n%s\r\n" % (k, size, v) for k, v in zip(keys, values)))
+        stored = [link.line() for _ in keys]
+        for got in stored:
+            self.judge("set", got, b"STORED\r\n", b"SERVER_ERROR ")
+        link.say(b"get %s\r\n" % b" ".join(keys))
+        got, line = b"", b""
+        while line != b"END\r\n" and not line.startswith(b"SERVER_ERROR "):
+            line = link.line()
+            got += line
+            if line.startswith(b"VALUE "):
+                got += link.exactly(size + 2)
+        wanted = b"".join(b"VALUE %s 0 %d\r\n%s\r\n" % (k, size, v) for k, v in zip(keys, values)) + b"END\r\n"
+        if stored == [b"STORED\r\n"] * 4:
+            self.judge("get", got, wanted, b"SERVER_ERROR ")
+
+
+def torture(stage, servers, protocol, kind):
+    proxy = stage.nutproxy({"alpha": pool(servers, protocol=protocol, hash="md5")})
+    callers = [kind(n, proxy.where("alpha")) for n in range(CLIENTS)]
+    for c in callers:
+        c.start()
+    for c in callers:
+        c.join(240)
+        assert not c.is_alive(), "a client hangs"
+    wrong = [w for c in callers for w in c.wrong]
+    assert not wrong, "\n".join(wrong[:10])
+    assert sum(c.right for c in callers) > CLIENTS * ROUNDS / 4
+    assert sum(c.errors + c.ends for c in callers) > CLIENTS, "memory was never denied: this proves nothing"
+    wait_for("all clients to be forgotten",
+             lambda: proxy.stats()["alpha"]["client_connections"] == 0)
+    assert proxy.stop() == 0, proxy.said()[-3000:]
+    assert "not given back" not in proxy.said()
+
+
+def test_redis_traffic_is_right_or_refused_without_memory(stage):
+    torture(stage, [stage.redis() for _ in range(4)], "redis", RedisCaller)
+
+
+def test_memcached_traffic_is_right_or_refused_without_memory(stage):
+    torture(stage, [stage.memcached() for _ in range(4)], "memcached", MemcachedCaller)
