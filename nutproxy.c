@@ -5507,8 +5507,8 @@ static void part_late(struct part *p)
     p->due_at = now + timeout;
     list_push(&pool->due, &p->due);
     s->stats.server_timedout++;
-    if (!p->answered)
-        part_end(p, trouble_text(pool->conf->protocol, ETIMEDOUT, p->at >= lane_wrote(lane)));
+    if (!p->answered)                       /* if it is not written yet, it will be */
+        part_end(p, trouble_text(pool->conf->protocol, ETIMEDOUT, false));
     if (s->late_at != 0 && now < s->late_at + timeout)
         return;                             /* many wait for one slow reply: it counts once */
     s->late_at = now;
@@ -6539,6 +6539,12 @@ static void house_run(struct house *h)
 static int house_main(struct house *h)
 {
     const char *log = h->options.log != NULL ? h->options.log : h->conf.process.log;
+    atomic_store(&logger.level, (int)(h->options.level >= 0 ? least_of((size_t)h->options.level, LOG_MOST)
+                                                            : (size_t)h->conf.process.log_level));
+    if (log != NULL && log[0] != '\0' && !log_open(log)) {
+        fprintf(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
+        return 1;
+    }
     h->workers = (uint32_t)h->conf.process.workers;
     h->door = malloc(h->workers * h->conf.pools * sizeof *h->door);
     h->stats_door = -1;
@@ -6546,12 +6552,6 @@ static int house_main(struct house *h)
         return 1;
     for (uint32_t i = 0; i < h->workers * h->conf.pools; i++)
         h->door[i] = -1;
-    atomic_store(&logger.level, (int)(h->options.level >= 0 ? least_of((size_t)h->options.level, LOG_MOST)
-                                                            : (size_t)h->conf.process.log_level));
-    if (log != NULL && log[0] != '\0' && !log_open(log)) {
-        fprintf(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
-        return 1;
-    }
     house_descriptors();
     bool ok = house_listen_stats(h) && house_listen(h);
     if (ok && h->options.daemonize && !house_daemonize()) {
@@ -6566,7 +6566,6 @@ static int house_main(struct house *h)
     if (ok)
         house_run(h);
     house_sweep(h);
-    conf_free(&h->conf);
     free(h->door);
     return ok ? 0 : 1;
 }
@@ -6592,13 +6591,12 @@ int main(int argc, char **argv)
         }
         return 0;
     }
-    if (!conf_load(&house.conf, o->conf))
-        return 1;
-    if (o->test) {
+    bool good = conf_load(&house.conf, o->conf);
+    if (good && o->test)
         fprintf(stderr, "nutproxy: configuration file '%s' syntax is ok\n", o->conf);
-        return 0;
-    }
-    return house_main(&house);
+    int status = !good ? 1 : o->test ? 0 : house_main(&house);
+    conf_free(&house.conf);
+    return status;
 }
 #endif /* NUT_PROOFS */
 /* } 14 */

@@ -106,7 +106,15 @@ class Process:
         self.child.send_signal(number)
 
     def pause(self):
+        """Stop it; on return all its threads stand still."""
         self.signal(signal.SIGSTOP)
+        wait_for("all threads to stand still", lambda: set(self.states()) == {"T"})
+
+    def states(self):
+        """What each of its threads does: R, S, T ..."""
+        for thread in os.listdir("/proc/%d/task" % self.pid):
+            with open("/proc/%d/task/%s/stat" % (self.pid, thread)) as f:
+                yield f.read().rsplit(")", 1)[1].split()[0]
 
     def resume(self):
         self.signal(signal.SIGCONT)
