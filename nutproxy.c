@@ -3392,10 +3392,8 @@ static void conn_flush(struct conn *c)
 static bool conn_keep(struct conn *c, struct bytes rest)
 {
     size_t room = rest.len;
-    if (rest.len == 0) {
-        c->hope = 0;
+    if (rest.len == 0)
         return true;
-    }
     if (c->hope > rest.len)
         room = least_of(c->hope, most_of(1u << 20, 2 * rest.len));
     else if (rest.len > SCRATCH_FRONT)
@@ -3428,10 +3426,8 @@ static void conn_show_kept(struct conn *c)
     if (c->dead)
         return;
     c->head += (uint32_t)took;              /* <= fill */
-    if (c->head == c->kept->fill) {
+    if (c->head == c->kept->fill)
         conn_kept_drop(c);
-        c->hope = 0;
-    }
 }
 
 /* Show the owner what stands in scratch, and keep what it does not take. */
@@ -3465,8 +3461,8 @@ static ssize_t conn_read_kept(struct conn *c, size_t *room)
     return n;
 }
 
-/* The bulk of a large value goes into a block of its own, which the owner can
- * hand on by reference; what comes behind it goes into scratch. */
+/* The bulk of a large value goes into blocks of its own, which the owner can
+ * hand on by reference; what comes behind its end goes into scratch. */
 static ssize_t conn_read_bulk(struct conn *c, size_t *room)
 {
     struct loop *l = c->watch.loop;
@@ -3476,8 +3472,9 @@ static ssize_t conn_read_bulk(struct conn *c, size_t *room)
         return -1;
     }
     struct iovec iov[2] = {{b->bytes, least_of(c->hope, b->cap)}, {l->scratch, SCRATCH_READ}};
-    *room = iov[0].iov_len + iov[1].iov_len;
-    ssize_t n = readv(c->watch.fd, iov, 2);
+    bool to_end = c->hope <= b->cap;
+    *room = iov[0].iov_len + (to_end ? iov[1].iov_len : 0);
+    ssize_t n = readv(c->watch.fd, iov, to_end ? 2 : 1);
     size_t got = n > 0 ? (size_t)n : 0, in_block = least_of(got, iov[0].iov_len);
     if (n > 0) {
         b->fill = (uint32_t)in_block;
@@ -3669,8 +3666,7 @@ static int loop_patience(const struct loop *l, uint64_t due)
         due = l->tidy_at;
     if (due == UINT64_MAX)
         return -1;
-    uint64_t now = clock_ms();
-    return due <= now ? 0 : (int)least_of(due - now, 60000);
+    return due <= l->now ? 0 : (int)least_of(due - l->now, 60000);
 }
 
 /* What a turn ends with, when all are served. */
@@ -4258,6 +4254,7 @@ struct client {
     struct link   waiting;                  /* requests, oldest first (1) */
     struct link   in_pool;
     size_t        held;                     /* bytes of replies that wait for their turn */
+    size_t        asked;                    /* bytes of questions that are open */
     uint32_t      number;
     uint32_t      requests;                 /* how many are waiting */
     uint32_t      usual;                    /* bytes of a usual reply to this client */
@@ -4282,12 +4279,14 @@ struct request {
     bool            silent;                 /* nobody wants an answer: noreply */
     struct queue    reply;
     struct bytes    literal;                /* an error that needs no memory */
-    size_t          held;                   /* what it adds to client.held */
+    size_t          held, bytes;            /* what it adds to client.held, and to client.asked */
     struct part     one;
 };
 
 #define FLOW_FROM   (64u << 10)             /* a reply so long need not be whole to be sent on */
 #define USUAL_FIRST (16u << 10)             /* a reply's length until we have seen some */
+#define FRAME_KEPT  4096u                   /* words that the worker's frame keeps room for */
+#define ASKED_MARK  (4u << 20)              /* bytes of questions that one client may have open */
 #define WINDOW_LEAST 16u
 #define WINDOW_MOST  4096u
 
@@ -4322,6 +4321,7 @@ static void request_leave(struct request *r)
     list_cut(&r->in_client);
     c->requests--;
     c->held -= r->held;
+    c->asked -= r->bytes;
     r->client = NULL;
     request_settle(r);
 }
@@ -4332,6 +4332,12 @@ static uint32_t client_window(const struct client *c)
 {
     uint32_t window = OUT_MARK / c->usual;
     return window < WINDOW_LEAST ? WINDOW_LEAST : window > WINDOW_MOST ? WINDOW_MOST : window;
+}
+
+/* Whether another request may be read from this client. */
+static bool client_may_ask(const struct client *c)
+{
+    return c->requests < client_window(c) && c->asked < ASKED_MARK && !c->pool->worker->stopping;
 }
 
 /* A long reply makes the next ones look long at once; short ones do slowly. */
@@ -4372,7 +4378,7 @@ static void client_deliver(struct client *c)
     }
     if (r != NULL && r->parts == 1 && r->reply.len >= FLOW_FROM && !r->silent)
         request_begin_reply(r);
-    if (c->requests < client_window(c) && !c->leaving)
+    if (client_may_ask(c) && !c->leaving)
         conn_resume(&c->conn, PAUSE_OWNER);
     if (r == NULL && (c->leaving || c->conn.ended))
         conn_finish(&c->conn);
@@ -4761,6 +4767,8 @@ static void part_ask(struct part *p, struct lane *lane, size_t from, bool put)
         return;
     }
     p->request->lanes++;
+    p->request->bytes += q->len - from;
+    p->request->client->asked += q->len - from;
     lane_push(lane, p, (uint32_t)(q->len - from));      /* <= NUT_REQUEST_MAX */
 }
 
@@ -5343,7 +5351,10 @@ static size_t client_take(struct client *c, struct bytes in)
         else if (f->argc > 0 || f->refusal != NULL)
             memory = request_begin(c, f, c->conn.kept);
         client_drop_frame(c);
-        nut_frame_reset(m, &w->frame);
+        if (w->frame.cap > FRAME_KEPT)
+            nut_frame_free(m, &w->frame);
+        else
+            nut_frame_reset(m, &w->frame);
     }
     if (!memory) {
         c->conn.broken = ENOMEM;
@@ -5357,7 +5368,7 @@ static size_t client_bytes(struct conn *conn, struct bytes in)
     struct client *c = container_of(conn, struct client, conn);
     size_t used = 0;
     while (used < in.len && !c->leaving && conn->broken == 0) {
-        if (c->requests >= client_window(c) || c->pool->worker->stopping) {
+        if (!client_may_ask(c)) {
             conn_pause(conn, PAUSE_OWNER);
             return used;
         }

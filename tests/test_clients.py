@@ -170,7 +170,8 @@ def test_redis_cli_is_told_what_is_not_served(house):
     for arguments in (["MULTI"], ["SUBSCRIBE", "x"], ["FLUSHALL"], ["-n", "1", "GET", "k"], ["BLPOP", "k", "0"]):
         status, said = run("redis-cli", "-h", "127.0.0.1", "-p", house.port, "-e", *arguments, seconds=20)
         assert b"ERR" in said, (arguments, said)
-    status, said = run("redis-cli", "-h", "127.0.0.1", "-p", house.port, stdin=b"MULTI\nSET k v\nNOSUCH\nGET k\n")
+    status, said = run("redis-cli", "-h", "127.0.0.1", "-p", house.port,
+                       stdin=b"MULTI\nSET k v\nNOSUCH\nGET k\n")
     assert re.fullmatch(rb"ERR command 'multi' is not served by this proxy: .*\n+OK\n"
                         rb"ERR unknown command 'NOSUCH'.*\n+v\n", said), said
 
@@ -209,7 +210,8 @@ def test_redis_cli_pipes_ten_thousand_commands(house):
     assert client.mget("%d:inline:key" % i for i in range(1000)) == [b"%d" % i for i in range(1000)]
     assert len(house.all_keys()) == 6010
 
-    stdin = (command("SET", "k", "v") + command("LPUSH", "k", "v") + command("NOSUCH") + command("GET", "k")) * 500
+    four = [("SET", "k", "v"), ("LPUSH", "k", "v"), ("NOSUCH",), ("GET", "k")]
+    stdin = b"".join(command(*w) for w in four) * 500
     status, said = run("redis-cli", "-h", "127.0.0.1", "-p", house.port, "--pipe", stdin=stdin)
     assert status == 1 and b"errors: 1000, replies: 2000" in said, said[-500:]
 
@@ -218,7 +220,7 @@ def test_redis_cli_pipes_ten_thousand_commands(house):
 
 def benchmark(house, *arguments):
     status, said = run("redis-benchmark", "-h", "127.0.0.1", "-p", house.port, "-q", *arguments, seconds=90)
-    assert status == 0 and not re.search(rb"^Error|\bERR\b|error", said.replace(b"Could not fetch server CONFIG", b"")), said
+    assert status == 0 and not re.search(rb"(?i)\berr(or)?\b", said), said
     return re.findall(rb"^(?:.*\r)?(.+?): [0-9.]+ requests per second", said, re.M)
 
 
@@ -233,7 +235,8 @@ def test_redis_benchmark_finds_no_error(house, how):
 
 @needs("redis-benchmark")
 def test_redis_benchmark_with_large_values_finds_no_error(house):
-    benchmark(house, "-c", "20", "-P", "8", "-d", "20000", "-n", "3200", "-r", "100", "-t", "set,get,lpush,rpop,mset")
+    benchmark(house, "-c", "20", "-P", "8", "-d", "20000", "-n", "3200", "-r", "100",
+              "-t", "set,get,lpush,rpop,mset")
     sizes = {len(v) for v in house.redis().mget(k for k in house.all_keys() if k.startswith(b"key:"))}
     assert sizes == {20000}
 
@@ -271,45 +274,54 @@ def test_redis_py_pipelines(house):
         totals[i % 7] += i
         assert got[3 * i:3 * i + 3] == [True, b"value %d" % i, totals[i % 7]], i
     with client.pipeline(transaction=False) as pipe:
-        pipe.set("s", "x").lpush("s", 1).get("s").execute_command("NOSUCH").execute_command("MULTI").mget("s", "none")
-        got = pipe.execute(raise_on_error=False)
-    assert [str(g) if isinstance(g, Exception) else g for g in got[:1] + got[2:3] + got[5:]] == [True, b"x", [b"x", None]]
-    assert [type(g).__name__ for g in got[1:2] + got[3:5]] == ["ResponseError"] * 3
+        pipe.set("s", "x").lpush("s", 1).get("s").execute_command("NOSUCH").execute_command("MULTI")
+        got = pipe.mget("s", "none").execute(raise_on_error=False)
+    assert [type(g).__name__ if isinstance(g, Exception) else g for g in got] == [
+        True, "ResponseError", b"x", "ResponseError", "ResponseError", [b"x", None]]
 
 
 def test_redis_py_keys_of_all_servers(house):
-    redis = pytest.importorskip("redis")
+    pytest.importorskip("redis")
     client = house.redis()
     values = {b"%d:\xff\x00\r\n" % i: os.urandom(i * 7) for i in range(1000)}
     assert client.mset(values) is True
     assert client.mget(list(values)) == list(values.values())
-    assert client.mget([k for k in itertools.chain(*zip(values, itertools.repeat(b"none")))][:400]) == \
-        list(itertools.chain(*zip(list(values.values())[:200], itertools.repeat(None))))
+    assert client.mget([w for k in values for w in (k, b"none")]) == \
+        [w for v in values.values() for w in (v, None)]
     assert sorted(house.all_keys()) == sorted(values)
     assert client.exists(*values) == 1000 and client.touch(*list(values)[:10], b"none") == 10
     assert client.delete(*list(values)[::2]) == 500 and client.unlink(*values) == 500
     assert house.all_keys() == []
-    text = house.redis(decode_responses=True)
-    assert text.set("schl\u00fcssel", "w\u00e4hrung \u20ac") and text.get("schl\u00fcssel") == "w\u00e4hrung \u20ac"
-    for refused in (lambda: client.flushall(), lambda: client.scan(), lambda: client.keys(), lambda: client.dbsize(),
-                    lambda: client.config_get("*"), lambda: client.script_load("return 1"), lambda: client.blpop("l"),
-                    lambda: client.pipeline().set("in transaction", 1).execute(), lambda: client.sinter("%d:a:x" % i for i in range(12))):
+
+
+def test_redis_py_goes_on_after_errors(house):
+    redis = pytest.importorskip("redis")
+    client, text = house.redis(), house.redis(decode_responses=True)
+    assert text.set("schl\u00fcssel", "w\u00e4hrung \u20ac")
+    for refused in (client.flushall, client.scan, client.keys, client.dbsize, lambda: client.config_get("*"),
+                    lambda: client.script_load("return 1"), lambda: client.blpop("l"),
+                    lambda: client.sinter("%d:a:x" % i for i in range(12)),
+                    lambda: client.lpush("schl\u00fcssel", 1),
+                    lambda: client.pipeline().set("in transaction", 1).execute()):
         with pytest.raises(redis.exceptions.ResponseError):
             refused()
-        assert text.get("schl\u00fcssel") == "w\u00e4hrung \u20ac" and client.ping() and client.echo("x") == b"x"
+        assert client.ping() and client.echo("x") == b"x"
+        assert text.get("schl\u00fcssel") == "w\u00e4hrung \u20ac"
 
 
 def test_redis_py_collections(house):
     client = house.redis()
     client.hset("hash", mapping={"field %d" % i: i for i in range(3000)})
     assert dict(client.hscan_iter("hash", count=100)) == {b"field %d" % i: b"%d" % i for i in range(3000)}
-    assert dict(client.hscan_iter("hash", match="*99")) == {b"field %d" % i: b"%d" % i for i in range(99, 3000, 100)}
+    assert dict(client.hscan_iter("hash", match="*99")) == {
+        b"field %d" % i: b"%d" % i for i in range(99, 3000, 100)}
     assert client.hgetall("hash") == {b"field %d" % i: b"%d" % i for i in range(3000)}
     client.sadd("set", *range(3000))
     assert sorted(map(int, client.sscan_iter("set"))) == list(range(3000)) and client.scard("set") == 3000
     client.zadd("zset", {"member %d" % i: i for i in range(3000)})
-    assert sorted(client.zscan_iter("zset"), key=lambda p: p[1]) == [(b"member %d" % i, float(i)) for i in range(3000)]
-    assert client.zrange("zset", 0, 2, withscores=True) == [(b"member %d" % i, float(i)) for i in range(3)]
+    members = [(b"member %d" % i, float(i)) for i in range(3000)]
+    assert sorted(client.zscan_iter("zset"), key=lambda p: p[1]) == members
+    assert client.zrange("zset", 0, 2, withscores=True) == members[:3]
     client.rpush("list", *range(3000))
     assert client.lrange("list", 0, -1) == [b"%d" % i for i in range(3000)]
     assert client.sort("list", desc=True, start=0, num=3) == [b"2999", b"2998", b"2997"]
@@ -322,14 +334,16 @@ def test_redis_py_collections(house):
     assert client.zunion(["{t}one", "{t}two"], withscores=True) == [(b"a", 1.0), (b"c", 4.0), (b"b", 5.0)]
     assert client.zinterstore("{t}dest", ["{t}one", "{t}two"]) == 1
     with client.pipeline(transaction=False) as pipe:
-        assert pipe.setbit("bits", 7, 1).bitcount("bits").pfadd("hll", "a", "b").pfcount("hll").execute() == [0, 1, 1, 2]
+        pipe.setbit("bits", 7, 1).bitcount("bits").pfadd("hll", "a", "b").pfcount("hll")
+        assert pipe.execute() == [0, 1, 1, 2]
 
 
 def test_redis_py_threads_share_a_pool_of_connections(house):
     redis = pytest.importorskip("redis")
     host, port = house.proxy.where("data")
-    pool_ = redis.BlockingConnectionPool(host=host, port=port, max_connections=5, socket_timeout=20 * SLOW, timeout=60 * SLOW)
-    client = redis.Redis(connection_pool=pool_)
+    connections = redis.BlockingConnectionPool(host=host, port=port, max_connections=5,
+                                               socket_timeout=20 * SLOW, timeout=60 * SLOW)
+    client = redis.Redis(connection_pool=connections)
 
     def work(n):
         keys = ["%d:%d:thread" % (i, n) for i in range(5)]
@@ -343,7 +357,7 @@ def test_redis_py_threads_share_a_pool_of_connections(house):
 
     together(work, 12)
     assert client.get("all threads") == b"720"
-    pool_.disconnect()
+    connections.disconnect()
 
 
 def test_redis_py_asyncio(house):
@@ -422,7 +436,8 @@ def test_pymemcache_every_call(house):
     assert client.set("flags", "x", flags=123456) and house.cached("flags") == [b"x"]
     for size in (0, 1, 8191, 8192, 65536, 900000):
         value = os.urandom(size)
-        assert client.set("sized", value) and client.get("sized") == value and house.cached("sized") == [value]
+        assert client.set("sized", value) and client.get("sized") == value
+        assert house.cached("sized") == [value]
     for i in range(200):                                          # nobody answers these
         client.set("quiet", i, noreply=True)
         client.incr("quiet", 1, noreply=True)
@@ -485,7 +500,8 @@ def tool(house, name, *arguments, **kw):
 
 @needs("memccp")
 def test_the_tools_of_libmemcached(house, tmp_path):
-    contents = {"one": b"hello one", "two": os.urandom(200000), "empty": b"", "crlf": b"\r\nEND\r\nVALUE x 0 1\r\n"}
+    contents = {"one": b"hello one", "two": os.urandom(200000), "empty": b"",
+                "crlf": b"\r\nEND\r\nVALUE x 0 1\r\n"}
     files = []
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -552,7 +568,8 @@ def test_memcaslap_verifies_every_value(house, how):
     status, said = tool(house, "memcaslap", "-T", "2", "-c", "16", "-x", "8000", "-v", "1", *how)
     numbers = dict(re.findall(rb"^(\w+): (\d+)$", said, re.M))
     assert status == 0 and numbers[b"verify_failed"] == b"0" and numbers[b"verify_misses"] == b"0", said
-    assert int(numbers[b"cmd_get"]) + int(numbers[b"cmd_set"]) == 8000 and numbers[b"get_misses"] == b"0", said
+    assert int(numbers[b"cmd_get"]) + int(numbers[b"cmd_set"]) == 8000, said
+    assert numbers[b"get_misses"] == b"0", said
 
 
 ASCII = ["version", "verbosity", "get", "gets", "mget"] + [
