@@ -31,7 +31,7 @@ run() {  # run PART COMMAND...
 pytests() {  # pytests NUTPROXY SLOW FILE...: run them, and tell the outcome in our own words
     program=$1 slow=$2
     shift 2
-    NUTPROXY=$PWD/$program NUT_SLOW=$slow /usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short \
+    NUTPROXY=$PWD/$program NUT_SLOW=$slow /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --tb=short \
         --junitxml="$tmp/junit.xml" "$@"
     /usr/bin/python3 - "$tmp/junit.xml" <<'PY'
 import sys, xml.etree.ElementTree as tree

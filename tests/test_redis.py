@@ -714,7 +714,7 @@ def test_commands_that_are_not_served_are_refused_and_the_connection_goes_on(hou
 def test_commands_that_nobody_knows_are_told_so_and_the_connection_goes_on(house):
     names = [b"foo", b"FOO", b"ge", b"gett", b"get ", b" get", b"", b"x" * 100, b"x" * 100000, b"\0",
              b"get\0", b"g\xe9t", bytes(range(256)), b"foo\r\n+OK", b"foo\n-ERR", b"%s%n%d", b"'", b"zzzz",
-             b"restore-",             b"getget", b"mgetmget", b"_", b"0", b"JSON.GET", b"hexpire"]
+             b"restore-", b"getget", b"mgetmget", b"_", b"0", b"JSON.GET", b"hexpire"]
     with house.client() as c:
         for argument in ((), ("a",), ("a", payload(20000)), ("a",) * 3000):
             for name in names:
