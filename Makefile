@@ -48,6 +48,9 @@ build/proofs: $(SOURCE) tests/proofs.c build/include/ini.h
 build/route: $(SOURCE) tests/route.c build/include/ini.h
 	cc $(C) -Wno-unused-function -I. -o $@ tests/route.c $(INIH)
 
+build/counted: $(SOURCE) tests/counted.c build/include/ini.h
+	cc $(C) -I. -o $@ tests/counted.c $(INIH) -lpthread
+
 # Only inih's header is taken from the system: the rest of that folder belongs to another libc.
 build/include/ini.h: /usr/include/ini.h
 	@command -v $(MUSLCC) >/dev/null || { echo "$(MUSLCC) is missing: apt-get install musl-tools" >&2; exit 1; }

@@ -47,7 +47,7 @@ PY
 sh tests/install.sh gcc libc6-dev make musl-tools libinih-dev clang libclang-rt-14-dev binutils universal-ctags \
     shellcheck redis-server redis-tools memcached libmemcached-tools nutcracker procps \
     python3 python3-pytest python3-redis python3-pymemcache || exit 1
-if ! make nutproxy build/poll build/asan build/torture build/proofs build/route >"$tmp/make" 2>&1; then
+if ! make nutproxy build/poll build/asan build/torture build/proofs build/route build/counted >"$tmp/make" 2>&1; then
     cat "$tmp/make"
     echo "0 passed, 1 failed"
     exit 1
@@ -61,7 +61,7 @@ for part in $parts; do
     proofs)  run proofs build/proofs
              run vectors pytests nutproxy 1 tests/test_vectors.py ;;
     live)    run live pytests nutproxy 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
-                 tests/test_routing.py tests/test_process.py tests/test_clients.py ;;
+                 tests/test_routing.py tests/test_process.py tests/test_clients.py tests/test_steady.py tests/test_commands.py ;;
     poll)    run poll pytests build/poll 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
                  tests/test_process.py ;;
     asan)    run asan pytests build/asan 3 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
