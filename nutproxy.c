@@ -2705,6 +2705,7 @@ static void conf_sample(FILE *to)
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -3845,6 +3846,7 @@ struct worker {
     uint64_t        accepted;               /* conns ever made, for the stats */
     uint64_t        random;
     bool            stopping;
+    int             fd_most;                /* descriptors from here on are for servers, not clients */
     struct mailbox  box;
     struct mailbox *resolver, *control;
     struct letter   stop;
@@ -4134,7 +4136,8 @@ static struct lane *server_lane(struct server *s, uint32_t client, const struct 
     if (*why == 0)
         return lane;
     server_count_loss(s, *why);
-    server_failed(s, *why);
+    if (*why != EMFILE && *why != ENFILE && *why != ENOMEM && *why != ENOBUFS)
+        server_failed(s, *why);             /* else it is we who are short of something */
     return NULL;
 }
 
@@ -5425,11 +5428,11 @@ static void pool_shut_door(struct pool *pool, int why)
         pool->door_at = pool->loop->now + DOOR_SHUT_MS;
 }
 
-static void pool_refuse(struct pool *pool, int fd)
+static void pool_refuse(struct pool *pool, int fd, const char *why)
 {
     struct bytes text = pool->conf->protocol == REDIS ? lit("-ERR max number of clients reached\r\n")
                                                       : lit("SERVER_ERROR too many open connections\r\n");
-    log_at(LOG_WARN, "pool '%s': client_connections reached, a client was refused", pool->name);
+    log_at(LOG_WARN, "pool '%s': a client was refused: %s", pool->name, why);
     (void)!send(fd, text.at, text.len, MSG_NOSIGNAL);
     close(fd);
 }
@@ -5438,7 +5441,11 @@ static void pool_welcome(struct pool *pool, int fd)
 {
     int64_t most = pool->conf->client_connections;
     if (most > 0 && (int64_t)pool->stats.client_connections >= most) {
-        pool_refuse(pool, fd);
+        pool_refuse(pool, fd, "client_connections is reached");
+        return;
+    }
+    if (fd >= pool->worker->fd_most) {      /* the lowest free number: so many are open */
+        pool_refuse(pool, fd, "the other descriptors are for servers");
         return;
     }
     struct client *c = mem_zero(&pool->loop->mem, sizeof *c);
@@ -6124,6 +6131,7 @@ struct house {
     struct admin    admin;
     struct watch    signals;
     const char     *pid_file;
+    int             fd_most;                /* descriptors from here on are not for clients */
     bool            stopping;
 };
 
@@ -6257,14 +6265,23 @@ static bool house_daemonize(void)
     return true;
 }
 
-/* As many descriptors as we may have. */
-static void house_descriptors(void)
+/* Take as many descriptors as we may have; how many of them clients may have,
+ * so that there are always some left to reach servers and to be asked for stats. */
+static int house_descriptors(const struct house *h)
 {
     struct rlimit limit;
+    uint64_t kept = 32;
     if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
-        return;
+        return INT_MAX;
     limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);       /* without it there are fewer: told when they run out */
+    if (setrlimit(RLIMIT_NOFILE, &limit) == -1 && getrlimit(RLIMIT_NOFILE, &limit) == -1)
+        return INT_MAX;
+    for (uint32_t i = 0; i < h->conf.pools; i++)
+        kept += (uint64_t)h->workers * h->conf.pool[i].key.servers.n *
+                (uint64_t)(h->conf.pool[i].key.server_connections + 1);     /* and a probe */
+    if (kept > limit.rlim_cur / 2)
+        kept = limit.rlim_cur / 2;
+    return (int)least_of(limit.rlim_cur - kept, INT_MAX);
 }
 
 /* ---- threads */
@@ -6391,7 +6408,7 @@ static bool worker_open(struct worker *w, struct house *h, uint32_t n)
 {
     const struct conf *conf = &h->conf;
     size_t most = conf->process.max_memory > 0 ? (size_t)conf->process.max_memory / h->workers : SIZE_MAX;
-    *w = (struct worker){.control = &h->box, .resolver = &h->resolver,
+    *w = (struct worker){.control = &h->box, .resolver = &h->resolver, .fd_most = h->fd_most,
                          .random = clock_wall_us() * 2 + 1 + n};
     if (!loop_open(&w->loop, most) || !mailbox_open(&w->box, EFD_NONBLOCK))
         return false;
@@ -6563,7 +6580,7 @@ static int house_main(struct house *h)
         return 1;
     for (uint32_t i = 0; i < h->workers * h->conf.pools; i++)
         h->door[i] = -1;
-    house_descriptors();
+    h->fd_most = house_descriptors(h);
     bool ok = house_listen_stats(h) && house_listen(h);
     if (ok && h->options.daemonize && !house_daemonize()) {
         fprintf(stderr, "nutproxy: cannot become a daemon: %s\n", strerror(errno));
