@@ -178,7 +178,6 @@ static void list_cut(struct link *l)
 #define SMALL_STEP 32u
 #define SMALL_MOST (SMALL_STEP * NUT_SMALL_SHELVES)
 #define LARGE_LEAST 1024u
-#define LARGE_MOST (LARGE_LEAST << (NUT_LARGE_SHELVES - 1))
 
 struct spare { struct spare *next; };
 
@@ -1278,8 +1277,8 @@ static const char *keys_streams(const struct command *c, const struct frame *f, 
     return "-ERR syntax error\r\n";
 }
 
-/* The key behind one of two words from word `from` on, last one first; the
- * words in `skip` are followed by others that are no option. */
+/* The key behind one of two words from word `from` on; the last one counts, as
+ * it does for the server.  What LIMIT, GET and BY are followed by is no option. */
 static uint32_t key_behind(const struct frame *f, uint32_t from, struct bytes one, struct bytes other)
 {
     uint32_t also = 0;
@@ -2282,12 +2281,14 @@ static const char *conf_server(struct conf *c, struct server_list *list, struct 
     host = address;
     if (path)
         host.len--;
+    else if (memchr(host.at, ':', host.len) == NULL)
+        return "has an invalid \"hostname:port:weight [name]\" or \"/path:weight [name]\" format string";
     else if (!conf_port(&host, &s.port))
         return "has an invalid port";
     if (host.len == 0 || host.len > (path ? UNIX_PATH_MOST : 255))
         return "has an invalid address";
     if (list->n == NUT_SERVERS_MAX || !conf_server_room(c, list))
-        return "is one server too many";
+        return list->lines > NUT_SERVERS_MAX + 1 ? NULL : "is one server too many";   /* told once */
     s.host = conf_text(c, conf_host(host));
     s.name = conf_text(c, name.len > 0 ? name : server_own_name(address, s.port));
     list->at[list->n++] = s;
@@ -2351,7 +2352,7 @@ static void conf_tell_unknown(struct conf *c, int line, const char *name,
                               const struct key *keys, size_t n)
 {
     const char *nearest = NULL;
-    uint32_t least = 4;                     /* more is no misspelling */
+    uint32_t least = (uint32_t)least_of(strlen(name) / 3, 3) + 1;     /* more is no misspelling */
     for (size_t i = 0; i < n && strlen(name) < 64; i++) {
         uint32_t d = word_distance(name, keys[i].name);
         if (d < least) {
@@ -2361,6 +2362,8 @@ static void conf_tell_unknown(struct conf *c, int line, const char *name,
     }
     if (nearest != NULL)
         conf_tell(c, line, "directive \"%s\" is unknown, did you mean '%s'?", name, nearest);
+    else if (is_digit(name[0]) || name[0] == '/')
+        conf_tell(c, line, "directive \"%s\" is unknown: the lines of a list are indented%s", name, "");
     else
         conf_tell(c, line, "directive \"%s\" is unknown%s", name, "");
 }
@@ -2482,6 +2485,9 @@ static char *lines_next(char *to, int room, void *from)
         text = bytes_from(text, 3);
     if (!lines_take(l, text, room) || text.len + 2 > (size_t)room)
         text.len = 0;
+    for (size_t i = 1; l->indented && i < text.len; i++)
+        if (text.at[i] == ';' && is_space(text.at[i - 1]))
+            text.len = i;                   /* inih cuts comments off, but not in these lines */
     memcpy(to, text.at, text.len);
     to[text.len] = '\n';
     to[text.len + 1] = '\0';
@@ -2496,7 +2502,9 @@ static int lines_value(void *user, const char *section, const char *name, const 
     (void)section;
     if (!l->in_process && !l->in_pool) {
         if (l->in_none)
-            conf_tell(c, l->line, "directive \"%s\" stands in no section%s", name, "");
+            conf_tell(c, l->line, *value == '\0' ? "directive \"%s\" stands in no section: a pool begins with [%s]"
+                                                 : "directive \"%s\" stands in no section%s",
+                      name, *value == '\0' ? name : "");
         return 1;                           /* of a section that was refused: it was told */
     }
     struct pool_conf *p = l->in_pool ? &c->pool[c->pools - 1] : NULL;
@@ -2640,6 +2648,13 @@ static bool conf_read(struct conf *c, const char *file, struct bytes text)
                 conf_tell(c, c->pool[i].line, "pools '%s' and '%s' have the same listen address",
                           c->pool[j].name, c->pool[i].name);
         }
+    for (uint32_t i = 0; i < c->pools; i++)
+        if (c->process.stats != NULL && c->pool[i].key.listen.text != NULL &&
+            strcmp(c->process.stats, c->pool[i].key.listen.text) == 0)
+            conf_tell(c, c->pool[i].line, "pool '%s' has the listen address of stats, '%s'",
+                      c->pool[i].name, c->process.stats);
+    if (c->process.max_memory > 0 && c->process.max_memory / c->process.workers < 1 << 20)
+        conf_tell(c, c->process_line, "directive \"max_memory\" is too small: 0, or 1m for each worker%s%s", "", "");
     if (c->mistakes == 0)
         qsort(c->pool, c->pools, sizeof *c->pool, pools_order);
     return c->mistakes == 0;
@@ -2674,7 +2689,7 @@ static const char conf_sample_more[] =
 /* Print every key with its meaning and default: a configuration that works. */
 static void conf_sample(FILE *to)
 {
-    fputs("; Every key of nutproxy, what it decides, and its default behind a semicolon.\n"
+    fputs("; Every key of nutproxy, what it decides, and its default: behind a semicolon, or said.\n"
           "; This is what `nutproxy --print-config` prints.\n\n"
           "; The process.\n[nutproxy]\n", to);
     for (size_t i = 0; i < countof(process_key); i++)
@@ -2687,7 +2702,10 @@ static void conf_sample(FILE *to)
         for (size_t j = 0; j < countof(conf_sample_pool); j++)
             if (strcmp(conf_sample_pool[j].key, k->name) == 0)
                 value = conf_sample_pool[j].value;
-        fprintf(to, "\n; %s\n", k->doc);
+        fprintf(to, "\n; %s", k->doc);
+        if (value != NULL && k->preset != NULL && k->preset[0] != '!')
+            fprintf(to, " (default: %s)", k->preset);
+        fputs("\n", to);
         if (value != NULL)
             fprintf(to, "%s =%s%s\n", k->name, value[0] == '\n' ? "" : " ", value);
         else
@@ -3382,7 +3400,8 @@ static void conn_flush(struct conn *c)
         conn_leave(c);
         return;
     }
-    if (c->out.len > OUT_MARK)
+    /* A server is read whatever it is owed: one that cannot write may not read. */
+    if (c->out.len > OUT_MARK && !c->role->is_server)
         conn_pause(c, PAUSE_OUT);
     else if (c->out.len <= OUT_MARK / 2)
         conn_resume(c, PAUSE_OUT);
@@ -3462,16 +3481,31 @@ static ssize_t conn_read_kept(struct conn *c, size_t *room)
     return n;
 }
 
+/* A short remainder is put in front of what is read. */
+static ssize_t conn_read_scratch(struct conn *c, size_t *room)
+{
+    struct loop *l = c->watch.loop;
+    struct bytes rest = c->kept == NULL ? (struct bytes){0} : conn_input(c);
+    char *at = l->scratch + SCRATCH_FRONT - rest.len;
+    *room = SCRATCH_READ;
+    ssize_t n = recv(c->watch.fd, l->scratch + SCRATCH_FRONT, SCRATCH_READ, 0);
+    if (n > 0) {
+        if (rest.len > 0)
+            memcpy(at, rest.at, rest.len);
+        conn_kept_drop(c);
+        conn_show(c, (struct bytes){at, rest.len + (size_t)n});
+    }
+    return n;
+}
+
 /* The bulk of a large value goes into blocks of its own, which the owner can
  * hand on by reference; what comes behind its end goes into scratch. */
 static ssize_t conn_read_bulk(struct conn *c, size_t *room)
 {
     struct loop *l = c->watch.loop;
     struct block *b = block_take(&l->mem, least_of(c->hope, SCRATCH_READ - sizeof *b));
-    if (b == NULL) {
-        errno = ENOMEM;
-        return -1;
-    }
+    if (b == NULL)
+        return conn_read_scratch(c, room);  /* its owner finds out who has to go without */
     struct iovec iov[2] = {{b->bytes, least_of(c->hope, b->cap)}, {l->scratch, SCRATCH_READ}};
     bool to_end = c->hope <= b->cap;
     *room = iov[0].iov_len + (to_end ? iov[1].iov_len : 0);
@@ -3490,23 +3524,6 @@ static ssize_t conn_read_bulk(struct conn *c, size_t *room)
     return n;
 }
 
-/* A short remainder is put in front of what is read. */
-static ssize_t conn_read_scratch(struct conn *c, size_t *room)
-{
-    struct loop *l = c->watch.loop;
-    struct bytes rest = c->kept == NULL ? (struct bytes){0} : conn_input(c);
-    char *at = l->scratch + SCRATCH_FRONT - rest.len;
-    *room = SCRATCH_READ;
-    ssize_t n = recv(c->watch.fd, l->scratch + SCRATCH_FRONT, SCRATCH_READ, 0);
-    if (n > 0) {
-        if (rest.len > 0)
-            memcpy(at, rest.at, rest.len);
-        conn_kept_drop(c);
-        conn_show(c, (struct bytes){at, rest.len + (size_t)n});
-    }
-    return n;
-}
-
 /* What comes after we have said our last word is not looked at. */
 static ssize_t conn_read_away(struct conn *c, size_t *room)
 {
@@ -3520,6 +3537,8 @@ static ssize_t conn_read_away(struct conn *c, size_t *room)
 static void conn_read(struct conn *c, bool to_end)
 {
     size_t room = 0;
+    if (!c->leaving && list_linked(&c->wait))
+        return;                             /* what is kept is shown first; the rest is told again */
     for (int rounds = 0; rounds < 16; rounds++) {
         if (c->dead || c->ended || conn_is_paused(c) || c->broken != 0)
             return;
@@ -3657,7 +3676,7 @@ static void loop_tidy(struct loop *l)
  * its own timers. */
 static int loop_patience(const struct loop *l, uint64_t due)
 {
-    if (!list_empty(&l->again))
+    if (!list_empty(&l->again) || !list_empty(&l->dirty[0]) || !list_empty(&l->dirty[1]))
         return 0;
     if (!list_empty(&l->leaving)) {
         uint64_t at = container_of(l->leaving.next, struct conn, wait)->leave_at;
@@ -3833,6 +3852,7 @@ struct pool {
     struct link               down;         /* servers that are down */
     struct watch              door;         /* the listening socket */
     uint64_t                  door_at;      /* the door is shut until then, 0: it is open */
+    uint64_t                  door_told;    /* when that was last logged */
     struct link               clients;      /* those who are connected */
     uint32_t                  numbered;     /* how many were let in so far */
 };
@@ -4287,10 +4307,9 @@ struct request {
 };
 
 #define FLOW_FROM   (64u << 10)             /* a reply so long need not be whole to be sent on */
-#define USUAL_FIRST (16u << 10)             /* a reply's length until we have seen some */
+#define USUAL_FIRST (256u << 10)            /* a reply's length until we have seen some */
 #define FRAME_KEPT  4096u                   /* words that the worker's frame keeps room for */
 #define ASKED_MARK  (4u << 20)              /* bytes of questions that one client may have open */
-#define WINDOW_LEAST 16u
 #define WINDOW_MOST  4096u
 
 /* ---- requests end */
@@ -4334,20 +4353,21 @@ static void request_leave(struct request *r)
 static uint32_t client_window(const struct client *c)
 {
     uint32_t window = OUT_MARK / c->usual;
-    return window < WINDOW_LEAST ? WINDOW_LEAST : window > WINDOW_MOST ? WINDOW_MOST : window;
+    return window < 1 ? 1 : window > WINDOW_MOST ? WINDOW_MOST : window;
 }
 
 /* Whether another request may be read from this client. */
 static bool client_may_ask(const struct client *c)
 {
-    return c->requests < client_window(c) && c->asked < ASKED_MARK && !c->pool->worker->stopping;
+    return c->requests < client_window(c) && c->asked < ASKED_MARK && c->held < OUT_MARK &&
+           !c->pool->worker->stopping;
 }
 
-/* A long reply makes the next ones look long at once; short ones do slowly. */
+/* A long reply makes the next ones look long at once, some short ones short. */
 static void client_learn(struct client *c, size_t len)
 {
     uint32_t bytes = (uint32_t)least_of(len, OUT_MARK) + 64;
-    c->usual = bytes > c->usual ? bytes : c->usual - (c->usual - bytes) / 8;
+    c->usual = bytes > c->usual ? bytes : c->usual - (c->usual - bytes + 1) / 2;
 }
 
 static struct request *client_oldest(const struct client *c)
@@ -4636,13 +4656,16 @@ static void lane_lost(struct lane *lane, int why)
     bool met = lane->conn != NULL && !lane->conn->connecting && lane->greetings == 0;
     uint64_t wrote = lane_wrote(lane);
     bool idle = met && (lane->first == NULL || lane->first->at >= wrote);
+    bool late = why == ETIMEDOUT && met && !idle && lane->first->overdue;   /* counted by part_late */
     struct queue unsent;
 
     lane_disconnect(lane, &unsent);
-    server_count_loss(s, why);
-    log_at(idle ? LOG_INFO : LOG_WARN, "pool '%s': server '%s' lost: %s", s->pool->name,
-           s->conf->name, trouble_for(why)->reason);
-    bool fell = !idle && server_failed(s, why);
+    if (!late)
+        server_count_loss(s, why);
+    if (!s->pool->worker->stopping)
+        log_at(idle ? LOG_INFO : LOG_WARN, "pool '%s': server '%s' lost: %s", s->pool->name,
+               s->conf->name, trouble_for(why)->reason);
+    bool fell = !idle && !late && server_failed(s, why);
     struct part *later = lane_unsent(lane, wrote), *sent = lane->first;
     lane->first = lane->last = NULL;
     parts_fail(sent, why, wrote);
@@ -5371,8 +5394,8 @@ static size_t client_bytes(struct conn *conn, struct bytes in)
     struct client *c = container_of(conn, struct client, conn);
     size_t used = 0;
     while (used < in.len && !c->leaving && conn->broken == 0) {
-        if (!client_may_ask(c)) {
-            conn_pause(conn, PAUSE_OWNER);
+        if (!client_may_ask(c) || conn->out.len > OUT_MARK) {
+            conn_pause(conn, conn->out.len > OUT_MARK ? PAUSE_OUT : PAUSE_OWNER);
             return used;
         }
         size_t n = client_take(c, bytes_from(in, used));
@@ -5423,7 +5446,10 @@ static const struct role client_role = {client_bytes, client_gone, false};
 /* There was no descriptor or no memory for a client: the rest waits outside. */
 static void pool_shut_door(struct pool *pool, int why)
 {
-    log_at(LOG_WARN, "pool '%s': accept: %s", pool->name, strerror(why));
+    if (pool->loop->now >= pool->door_told + 10000 || pool->door_told == 0) {
+        log_at(LOG_WARN, "pool '%s': accept: %s", pool->name, strerror(why));
+        pool->door_told = pool->loop->now;
+    }
     if (watch_for(&pool->door, 0))
         pool->door_at = pool->loop->now + DOOR_SHUT_MS;
 }
@@ -5508,7 +5534,8 @@ static void pool_preconnect(struct pool *pool)
 /* ---- time */
 
 /* A part's time is up: its client is told.  The others on the lane have their
- * own deadlines; the late reply will be for nobody (2). */
+ * own deadlines; the late reply will be for nobody (2): part_feed drops it.  When
+ * it has not come after as long again, the lane is given up. */
 static void part_late(struct part *p)
 {
     struct lane *lane = p->lane;
@@ -6074,6 +6101,8 @@ static bool options_read(struct options *o, int argc, char **argv)
         if (!option_take(o, c, optarg))
             return false;
     }
+    for (int i = optind; i < argc; i++)     /* twemproxy ignores them, and says nothing */
+        fprintf(stderr, "nutproxy: '%s' is ignored; a configuration file is given with -c\n", argv[i]);
     return true;
 }
 
@@ -6546,7 +6575,7 @@ static void house_run(struct house *h)
     log_at(LOG_ALWAYS, "nutproxy-%s built for %s %s %s started on pid %d", NUT_VERSION, u.sysname,
            u.release, u.machine, (int)getpid());
     for (uint32_t i = 0; i < h->conf.pools; i++)
-        log_at(LOG_NOTICE, "pool '%s' listens on %s for %u servers", h->conf.pool[i].name,
+        log_at(LOG_NOTICE, "pool '%s' listens on %s, servers: %u", h->conf.pool[i].name,
                h->conf.pool[i].key.listen.text, h->conf.pool[i].key.servers.n);
     while (h->stopped < h->workers) {
         loop_serve(&h->loop, loop_patience(&h->loop, UINT64_MAX));

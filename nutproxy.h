@@ -4,9 +4,9 @@
  * the commands it understands, the keys it can be configured with, the numbers
  * it reports.  Below the tables stands the pure core: bytes in, bytes out, no
  * descriptor, no clock, no log.  A fuzzer or an embedder includes this file
- * and links nutproxy.c built with -DNUT_CORE.
+ * and links nutproxy.c built with -DNUT_CORE, and inih.
  *
- * The prefix nut_ means: visible outside nutproxy.c.
+ * The prefix nut_ means: a function that is visible outside nutproxy.c.
  */
 #ifndef NUTPROXY_H
 #define NUTPROXY_H
@@ -242,7 +242,7 @@
     _( "SORT",                  -2,   1,   1,  1,   SORT,    ONE,     AS_IS,  WRITE ) \
     _( "SORT_RO",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
     _( "SPOP",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SPUBLISH",               3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  OTHER ) \
+    _( "SPUBLISH",               3,   1,   1,  1,   SPAN,    WHOLE,   AS_IS,  OTHER ) \
     _( "SRANDMEMBER",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
     _( "SREM",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
     _( "SSCAN",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
@@ -438,7 +438,8 @@ struct block { uint32_t refs, cap, fill; char bytes[]; };
 struct piece { struct piece *next; struct block *block; char *at; size_t len; };
 struct queue { struct piece *first, *last; size_t len; };
 
-/* All of these leave the queue as it was when memory is short (false). */
+/* False: memory is short.  The queue is as it was then, but for nut_queue_move,
+ * which may have moved a part. */
 bool nut_queue_put(struct mem *m, struct queue *q, struct bytes b);
 bool nut_queue_refer(struct mem *m, struct queue *q, struct block *block, struct bytes b);
 bool nut_queue_move(struct mem *m, struct queue *to, struct queue *from, size_t n);

@@ -6,6 +6,13 @@
 #         asan      the same, under sanitizers                 torture   the same load, every 23rd malloc denied
 cd "$(dirname "$0")" || exit 1
 parts=${*:-house proofs live poll asan torture}
+for part in $parts; do
+    case $part in
+    house | proofs | live | poll | asan | torture) ;;
+    *)  echo "there is no part '$part': see the top of test.sh"
+        exit 1 ;;
+    esac
+done
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 passed=0 failed=0
@@ -61,13 +68,13 @@ for part in $parts; do
     proofs)  run proofs build/proofs
              run vectors pytests nutproxy 1 tests/test_vectors.py ;;
     live)    run live pytests nutproxy 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
-                 tests/test_routing.py tests/test_process.py tests/test_clients.py tests/test_steady.py tests/test_commands.py ;;
+                 tests/test_routing.py tests/test_process.py tests/test_clients.py tests/test_steady.py \
+                 tests/test_commands.py tests/test_flow.py ;;
     poll)    run poll pytests build/poll 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
-                 tests/test_process.py ;;
+                 tests/test_process.py tests/test_flow.py ;;
     asan)    run asan pytests build/asan 3 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
-                 tests/test_process.py ;;
+                 tests/test_process.py tests/test_flow.py ;;
     torture) run torture pytests build/torture 3 tests/test_torture.py ;;
-    *)       echo "there is no part '$part': see the top of test.sh"; exit 1 ;;
     esac
 done
 printf '\n%d passed, %d failed\n' "$passed" "$failed"

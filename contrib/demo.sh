@@ -53,9 +53,9 @@ for port in $(ports beta); do await "$port" memcached; done
 proxy=$!
 await 22121 nutproxy
 
-say() {
-    printf '\n$ %s\n' "$*"
-    "$@"
+say() {  # a command, shown as it can be typed, and run
+    printf '\n$ %s\n' "$1"
+    eval "$1"
 }
 mc() {  # say $2 to a memcached server on port $1, and print the answer
     exec 3<>"/dev/tcp/127.0.0.1/$1"
@@ -64,11 +64,11 @@ mc() {  # say $2 to a memcached server on port $1, and print the answer
     exec 3<&-
 }
 printf '\nRedis clients talk to port 22121, as if it were one server:\n'
-say redis-cli -p 22121 SET greeting 'hello from four servers'
-say redis-cli -p 22121 GET greeting
-say redis-cli -p 22121 MSET apple 1 banana 2 cherry 3 date 4 elder 5 fig 6 grape 7 hazel 8
-say redis-cli -p 22121 MGET apple banana cherry date elder fig grape hazel
-say redis-cli -p 22121 EXISTS apple hazel nosuch
+say "redis-cli -p 22121 SET greeting 'hello from four servers'"
+say 'redis-cli -p 22121 GET greeting'
+say 'redis-cli -p 22121 MSET apple 1 banana 2 cherry 3 date 4 elder 5 fig 6 grape 7 hazel 8'
+say 'redis-cli -p 22121 MGET apple banana cherry date elder fig grape hazel'
+say 'redis-cli -p 22121 EXISTS apple hazel nosuch'
 printf '\nand the keys are here:\n'
 for port in $(ports alpha); do
     printf '  127.0.0.1:%s  %s\n' "$port" "$(redis-cli -p "$port" --raw KEYS '*' | sort | xargs)"

@@ -333,7 +333,6 @@ SERVED = {
         FCALL put 1 {A}e w
         FCALL_RO look 1 {A}e
         FCALL none 1 {A}e
-        SPUBLISH {A}channel message
         ~LOLWUT VERSION 1
         """.replace("$SCRIPT", SCRIPT).replace("$SHA", SHA),
 }
@@ -341,6 +340,7 @@ SERVED = {
 HERE = {"auth", "command", "echo", "ping", "quit", "select"}
 ELSEWHERE_TESTED = {"restore"}
 REFUSED = set("""
+    spublish
     acl asking bgrewriteaof bgsave blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin
     client cluster config dbsize debug discard exec failover flushall flushdb function hello info
     keys lastsave latency migrate module monitor multi pfdebug pfselftest psubscribe psync publish
