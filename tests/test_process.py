@@ -403,10 +403,10 @@ def test_a_configuration_that_cannot_be_read_is_told_by_its_name(tmp_path):
 
 
 def test_a_check_touches_neither_ports_nor_files(stage, tmp_path):
-    server = stage.redis()
-    taken = "127.0.0.1:%d" % server.port
+    server, other = stage.redis(), stage.redis()
+    taken, stats = "127.0.0.1:%d" % server.port, "127.0.0.1:%d" % other.port
     path = write(tmp_path, ini({
-        "nutproxy": {"stats": taken, "log": "%s/log" % tmp_path, "pid_file": "%s/pid" % tmp_path},
+        "nutproxy": {"stats": stats, "log": "%s/log" % tmp_path, "pid_file": "%s/pid" % tmp_path},
         "alpha": pool([server], listen=taken), "beta": pool([server], listen="%s/s" % tmp_path)}))
     assert run("-t", "-c", path, "-o", str(tmp_path / "o"), "-p", str(tmp_path / "p"))[0] == 0
     assert os.listdir(tmp_path) == ["test.ini"]
@@ -840,15 +840,16 @@ def test_connections_are_counted_as_they_come_and_go(stage):
         backs = sum(stats[p][s]["server_connections"] for p in ("alpha", "beta")
                     for s in stats[p] if isinstance(stats[p][s], dict))
         return {"clients": a["client_connections"],
-                "eof": a["client_eof"] - 1, "err": a["client_err"], "backs": backs, "now": stats["curr_connections"],
+                "eof": a["client_eof"] - 1, "err": a["client_err"], "backs": backs,
+                "now": stats["curr_connections"],
                 "ever": stats["total_connections"] - first["total_connections"]}
 
     def becomes(**want):
         want["now"] = 2 + want["clients"] + want["backs"]
         try:
             wait_for("the numbers", lambda: now() == want)
-        except AssertionError:
-            assert now() == want
+        except AssertionError as e:
+            raise AssertionError("%s are not %s" % (now(), want)) from e
 
     wires = [wire(proxy.where("alpha")) for _ in range(5)]
     becomes(clients=5, eof=0, err=0, backs=0, ever=5)
