@@ -390,27 +390,27 @@
  */
 #define NUT_POOL_STATS(_) \
 /*     field               kind      what is counted */ \
-    _( client_eof,         COUNTER, "eof on client connections") \
-    _( client_err,         COUNTER, "errors on client connections") \
-    _( client_connections, GAUGE,   "active client connections") \
-    _( server_ejects,      COUNTER, "times backend server was ejected") \
-    _( forward_error,      COUNTER, "times we encountered a forwarding error") \
-    _( fragments,          COUNTER, "fragments created from a multi-vector request")
+    _( client_eof,         COUNTER, "# eof on client connections") \
+    _( client_err,         COUNTER, "# errors on client connections") \
+    _( client_connections, GAUGE,   "# active client connections") \
+    _( server_ejects,      COUNTER, "# times backend server was ejected") \
+    _( forward_error,      COUNTER, "# times we encountered a forwarding error") \
+    _( fragments,          COUNTER, "# fragments created from a multi-vector request")
 
 #define NUT_SERVER_STATS(_) \
 /*     field               kind      what is counted */ \
-    _( server_eof,         COUNTER, "eof on server connections") \
-    _( server_err,         COUNTER, "errors on server connections") \
-    _( server_timedout,    COUNTER, "timeouts on server connections") \
-    _( server_connections, GAUGE,   "active server connections") \
+    _( server_eof,         COUNTER, "# eof on server connections") \
+    _( server_err,         COUNTER, "# errors on server connections") \
+    _( server_timedout,    COUNTER, "# timeouts on server connections") \
+    _( server_connections, GAUGE,   "# active server connections") \
     _( server_ejected_at,  GAUGE,   "timestamp when server was ejected in usec since epoch") \
-    _( requests,           COUNTER, "requests") \
+    _( requests,           COUNTER, "# requests") \
     _( request_bytes,      COUNTER, "total request bytes") \
-    _( responses,          COUNTER, "responses") \
+    _( responses,          COUNTER, "# responses") \
     _( response_bytes,     COUNTER, "total response bytes") \
-    _( in_queue,           GAUGE,   "requests in incoming queue") \
+    _( in_queue,           GAUGE,   "# requests in incoming queue") \
     _( in_queue_bytes,     GAUGE,   "current request bytes in incoming queue") \
-    _( out_queue,          GAUGE,   "requests in outgoing queue") \
+    _( out_queue,          GAUGE,   "# requests in outgoing queue") \
     _( out_queue_bytes,    GAUGE,   "current request bytes in outgoing queue")
 
 /* --------------------------------------------------------------- pure core */
