@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 
-from nut import SLOW
+from nut import SLOW, dial
 from resp import command
 
 SECONDS = 15 * SLOW     # nothing on a wire may take longer: a hang becomes a failure
@@ -138,13 +138,7 @@ class Wire:
 
 def wire(address, seconds=SECONDS):
     """A wire to that address: (host, port) or the path of a unix socket."""
-    if isinstance(address, str):
-        s = socket.socket(socket.AF_UNIX)
-        s.settimeout(seconds)
-        s.connect(address)
-    else:
-        s = socket.create_connection(address, seconds)
-    return Wire(s)
+    return Wire(dial(address, seconds))
 
 
 def bulk(value):

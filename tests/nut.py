@@ -71,6 +71,18 @@ def can_connect(address):
             return False
 
 
+def dial(address, seconds):
+    """A socket to (host, port) or the path of a unix socket; small writes go out at once."""
+    if isinstance(address, str):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(seconds)
+        s.connect(address)
+    else:
+        s = socket.create_connection(address, seconds)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return s
+
+
 class Process:
     def __init__(self, stage, argv, log, address=None, env=None, preexec=None):
         self.argv, self.address, self.log = argv, address, log
@@ -235,14 +247,7 @@ class Proxy(Process):
 
     def connect(self, name, timeout=10):
         """A raw socket to that pool."""
-        address = self.where(name)
-        if isinstance(address, str):
-            s = socket.socket(socket.AF_UNIX)
-            s.settimeout(timeout * SLOW)
-            s.connect(address)
-        else:
-            s = socket.create_connection(address, timeout * SLOW)
-        return s
+        return dial(self.where(name), timeout * SLOW)
 
     def redis(self, name, **kw):
         import redis

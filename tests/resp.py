@@ -14,7 +14,7 @@ import re
 import select
 import socket
 
-from nut import SLOW
+from nut import SLOW, dial
 
 HEAD = re.compile(rb"\+[^\r\n]*|-[^\r\n]+|:(0|-?[1-9][0-9]*)|[$*](-1|0|[1-9][0-9]*)")
 
@@ -108,13 +108,7 @@ class Resp:
 
     def __init__(self, where, timeout=20):
         self.timeout = timeout * SLOW
-        if isinstance(where, str):
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(where)
-        else:
-            self.sock = socket.create_connection(where, self.timeout)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = dial(where, self.timeout)
         self.splitter = Splitter()
         self.got = collections.deque()      # replies that nobody asked for yet
 

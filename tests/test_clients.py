@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from nut import SLOW, Stage, pool, wait_for
+from nut import SLOW, pool, wait_for
 from resp import command
 
 PATIENT = {"timeout": "60s"}
@@ -61,24 +61,6 @@ class House:
 
     def all_keys(self):
         return list(itertools.chain(*(d.keys() for d in self.direct)))
-
-
-@pytest.fixture(scope="module")
-def built():
-    with Stage() as stage:
-        house = House(stage)
-        yield house
-        status = house.proxy.stop()
-        assert status == 0, "exit status %s: %s" % (status, house.proxy.said()[-3000:])
-
-
-@pytest.fixture
-def house(built):
-    if built.proxy.child.poll() is not None:
-        built.proxy.start()
-    built.flush()
-    yield built
-    assert built.proxy.child.poll() is None, "it died: %s" % built.proxy.said()[-3000:]
 
 
 def needs(program):

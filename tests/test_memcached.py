@@ -22,7 +22,7 @@ import time
 
 import pytest
 
-from nut import SLOW, free_port, pool, wait_for
+from nut import SLOW, dial, free_port, pool, wait_for
 
 SEED = int(os.environ.get("NUT_SEED") or time.time_ns() % 10**9)
 MIB = 1 << 20
@@ -48,13 +48,7 @@ class Link:
 
     def __init__(self, where, seconds=20):
         self.seconds = seconds * SLOW
-        if isinstance(where, str):
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(self.seconds)
-            self.sock.connect(where)
-        else:
-            self.sock = socket.create_connection(where, self.seconds)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = dial(where, self.seconds)
         self.held, self.at = bytearray(), 0     # from the start of the reply that is not whole
         self.got = collections.deque()
 

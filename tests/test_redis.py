@@ -159,25 +159,6 @@ class House:
         return trouble(self.proxy, "alpha") + trouble(self.proxy, "four")
 
 
-@pytest.fixture(scope="module")
-def built():
-    with Stage() as stage:
-        house = House(stage)
-        yield house
-        status = house.proxy.stop()
-        assert status == 0, "exit status %s: %s" % (status, house.proxy.said()[-3000:])
-
-
-@pytest.fixture
-def house(built):
-    """Empty servers and a proxy that lives, before and after."""
-    if built.proxy.child.poll() is not None:
-        built.proxy.start()
-    built.flush()
-    yield built
-    assert built.proxy.child.poll() is None, "it died: %s" % built.proxy.said()[-3000:]
-
-
 class Traffic(threading.Thread):
     """Another client, which goes on reading and writing on all servers and believes
     nothing; leaving the `with` fails if anything was ever not as it must be."""
