@@ -18,7 +18,8 @@
  *    11. SERVER     connections to servers; who is owed which reply; who is down
  *    12. REQUEST    clients: route, split, answer, merge, deliver
  *    13. ADMIN      the stats port
- *    14. MAIN       options, threads, signals
+ *    14. TOOLS      convert, route, diff
+ *    15. MAIN       options, threads, signals
  *
  * HOW A REQUEST WALKS THROUGH THE HOUSE
  *
@@ -166,7 +167,7 @@ static void list_cut(struct link *l)
 
 /* ===========================================================================
  * 2. MEMORY                                                                {
- *    gives    mem_take, mem_give, struct block, nut_queue_*
+ *    gives    mem_take, mem_give, struct block, nut_queue_*, struct pen
  *    needs    1
  *    never    decides what happens when memory is short: it says so, once
  *
@@ -502,6 +503,15 @@ static size_t queue_peek(const struct queue *q, char *to, size_t n)
     return got;
 }
 
+/* A queue that text is written to.  Once memory was short nothing is added: `ok`
+ * is looked at when all is written. */
+struct pen { struct mem *mem; struct queue out; bool ok; };
+
+static void pen_put(struct pen *pen, struct bytes b)
+{
+    pen->ok = pen->ok && nut_queue_put(pen->mem, &pen->out, b);
+}
+
 static bool queue_put_number(struct mem *m, struct queue *q, char mark, uint64_t n)
 {
     char line[24];
@@ -787,6 +797,11 @@ static const struct { const char *name; uint32_t (*hash)(struct bytes key); } ha
 
 const char *nut_hash_name(int which) { return hash_table[which].name; }
 
+uint64_t nut_hash_space(int which)
+{
+    return hash_table[which].hash == hash_crc32 ? 1u << 15 : (uint64_t)1 << 32;
+}
+
 /* The hash of an empty key is 0, whatever the function. */
 uint32_t nut_hash(int which, struct bytes key)
 {
@@ -810,7 +825,7 @@ struct bytes nut_tagged(struct bytes key, const char *tag)
 
 /* ===========================================================================
  * 4. RING                                                                  {
- *    gives    nut_ring_build, nut_ring_pick
+ *    gives    nut_ring_build, nut_ring_pick, nut_rings_compare
  *    needs    1, 2, 3
  *    never    knows addresses or why a server is out: it gets names, weights
  *             and who is out
@@ -936,6 +951,63 @@ uint32_t nut_ring_pick(const struct ring *ring, uint32_t hash, uint32_t lot)
     uint64_t slots = ring->point[ring->points - 1].at;
     uint64_t slot = (ring->spread == RANDOM ? lot : hash) % slots;
     return ring->point[ring_search(ring, slot + 1)].server;
+}
+
+/* ---- two rings compared */
+
+/* Hash values from some value up to `end` that have one server. */
+struct run { uint32_t server; uint64_t end; };
+
+static struct run ring_run(const struct ring *ring, uint64_t at)
+{
+    if (ring->spread == KETAMA) {
+        uint32_t i = ring_search(ring, at);
+        if (i == ring->points)
+            return (struct run){ring->point[0].server, UINT64_MAX};
+        return (struct run){ring->point[i].server, ring->point[i].at + 1};
+    }
+    uint64_t slot = at % ring->point[ring->points - 1].at;
+    const struct point *p = &ring->point[ring_search(ring, slot + 1)];
+    return (struct run){p->server, at - slot + p->at};
+}
+
+/* After so many hash values the two begin again, as far as they count in slots;
+ * `most` when it is more. */
+static uint64_t rings_period(const struct ring *a, const struct ring *b, uint64_t most)
+{
+    uint64_t slots[2] = {a->spread == KETAMA ? 1 : a->point[a->points - 1].at,
+                         b->spread == KETAMA ? 1 : b->point[b->points - 1].at};
+    uint64_t divisor = slots[0], rest = slots[1];
+    while (rest != 0) {                     /* Euclid's */
+        uint64_t next = divisor % rest;
+        divisor = rest;
+        rest = next;
+    }
+    return slots[0] / divisor > most / slots[1] ? most : slots[0] / divisor * slots[1];
+}
+
+/* How many hash values below `space` have server x in `a` and server y in `b`, added
+ * to count[x * servers + y].  Both have servers; neither is RANDOM. */
+void nut_rings_compare(const struct ring *a, const struct ring *b, uint64_t space, uint64_t *count, uint32_t servers)
+{
+    uint64_t period = rings_period(a, b, space), stretch, until, times;
+    for (uint64_t at = 0; at < space; ) {
+        /* As far as arcs of ketama go, slots only repeat: one round speaks for all. */
+        stretch = space;
+        if (a->spread == KETAMA)
+            stretch = least_of(stretch, ring_run(a, at).end);
+        if (b->spread == KETAMA)
+            stretch = least_of(stretch, ring_run(b, at).end);
+        times = (stretch - at) / period;
+        until = times > 0 ? at + period : stretch;
+        for (uint64_t from = at; from < until; ) {
+            struct run x = ring_run(a, from), y = ring_run(b, from);
+            uint64_t end = least_of(until, least_of(x.end, y.end));
+            count[(size_t)x.server * servers + y.server] += (end - from) * (times > 0 ? times : 1);
+            from = end;
+        }
+        at = times > 0 ? at + times * period : stretch;
+    }
 }
 /* } 4 */
 
@@ -1954,10 +2026,14 @@ static uint64_t counter_in(const struct counter *c, const void *stats)
 
 /* ===========================================================================
  * 7. CONFIG                                                                {
- *    gives    conf_read, conf_free, conf_sample, struct conf, struct pool_conf
- *    needs    1-3 and inih
+ *    gives    conf_read, conf_free, conf_convert, conf_sample, struct conf,
+ *             struct pool_conf
+ *    needs    1-3, 5 for words in quotes, and inih
  *    never    opens a file, resolves a name, stops at the first mistake, or
  *             touches a running pool
+ *
+ * Two kinds of text are read into the same struct by the same rules: our INI,
+ * and the YAML of twemproxy, with twemproxy's defaults.
  * ======================================================================== */
 
 #include <ini.h>
@@ -1967,9 +2043,10 @@ struct listen_conf {
     char    *host;                          /* or the path of a unix socket */
     uint16_t port;                          /* 0 for a unix socket */
     unsigned mode;                          /* permissions of the path, 0: leave them */
+    bool     any;                           /* twemproxy's *, which is loopback */
 };
 
-enum kind { COUNT, MILLIS, BYTES, SWITCH, HASH, SPREAD, PROTOCOL, LEVEL, TEXT, TAG, LISTEN, SERVERS };
+enum kind { COUNT, MILLIS, BYTES, SWITCH, HASH, SPREAD, PROTOCOL, LEVEL, FORMAT, TEXT, TAG, LISTEN, SERVERS };
 
 #define C_COUNT    int64_t
 #define C_MILLIS   int64_t
@@ -1979,12 +2056,13 @@ enum kind { COUNT, MILLIS, BYTES, SWITCH, HASH, SPREAD, PROTOCOL, LEVEL, TEXT, T
 #define C_SPREAD   int64_t
 #define C_PROTOCOL int64_t
 #define C_LEVEL    int64_t
+#define C_FORMAT   int64_t
 #define C_TEXT     char *
 #define C_TAG      char *
 #define C_LISTEN   struct listen_conf
 #define C_SERVERS  struct server_list
 
-#define ROW(key, kind, preset, least, most, doc) C_##kind key;
+#define ROW(key, kind, preset, theirs, least, most, doc) C_##kind key;
 struct process_conf { NUT_PROCESS_KEYS(ROW) };
 struct pool_fields  { NUT_POOL_KEYS(ROW) };
 #undef ROW
@@ -1992,22 +2070,22 @@ struct pool_fields  { NUT_POOL_KEYS(ROW) };
 struct key {
     const char *name;
     enum kind   kind;
-    const char *preset;
+    const char *preset, *theirs;
     int64_t     least, most;
     const char *doc;
     size_t      at;                         /* where in struct process_conf or pool_fields */
 };
 
 static const struct key process_key[] = {
-#define ROW(key, kind, preset, least, most, doc) \
-    {#key, kind, preset, least, most, doc, offsetof(struct process_conf, key)},
+#define ROW(key, kind, preset, theirs, least, most, doc) \
+    {#key, kind, preset, theirs, least, most, doc, offsetof(struct process_conf, key)},
     NUT_PROCESS_KEYS(ROW)
 #undef ROW
 };
 
 static const struct key pool_key[] = {
-#define ROW(key, kind, preset, least, most, doc) \
-    {#key, kind, preset, least, most, doc, offsetof(struct pool_fields, key)},
+#define ROW(key, kind, preset, theirs, least, most, doc) \
+    {#key, kind, preset, theirs, least, most, doc, offsetof(struct pool_fields, key)},
     NUT_POOL_KEYS(ROW)
 #undef ROW
 };
@@ -2022,6 +2100,7 @@ struct pool_conf {
 struct conf {
     struct mem          mem;
     const char         *file;               /* its name, for messages */
+    bool                yaml;               /* twemproxy's, with its defaults */
     struct process_conf process;
     int                 process_line;
     int                 seen[countof(process_key)];
@@ -2029,14 +2108,14 @@ struct conf {
     uint32_t            pools, pool_cap;
     uint32_t            mistakes;
     struct queue        told;               /* their texts, a line each */
+    struct queue        notes;              /* what means something else here than in twemproxy */
 };
 
-/* Note a mistake.  Where memory is short the text is lost, its count is not. */
-static void conf_tell(struct conf *c, int line, const char *format, const char *a, const char *b)
+/* Write a line about the file to `to`.  Where memory is short it is lost. */
+static void conf_write(struct conf *c, struct queue *to, int line, const char *format, const char *a, const char *b)
 {
     char text[512];
     int n;
-    c->mistakes++;
     if (line > 0)
         n = snprintf(text, sizeof text, "%s:%d: ", c->file, line);
     else
@@ -2049,7 +2128,14 @@ static void conf_tell(struct conf *c, int line, const char *format, const char *
 #pragma GCC diagnostic pop
     at = least_of(at + (size_t)(n < 0 ? 0 : n), sizeof text - 2);
     text[at++] = '\n';
-    (void)nut_queue_put(&c->mem, &c->told, (struct bytes){text, at});
+    (void)nut_queue_put(&c->mem, to, (struct bytes){text, at});
+}
+
+/* Note a mistake, which counts also where its text is lost. */
+static void conf_tell(struct conf *c, int line, const char *format, const char *a, const char *b)
+{
+    c->mistakes++;
+    conf_write(c, &c->told, line, format, a, b);
 }
 
 static char *conf_text(struct conf *c, struct bytes b)
@@ -2093,6 +2179,8 @@ static const struct { const char *name; int64_t value; enum kind kind; } conf_wo
     { "notice",    5,         LEVEL    },
     { "info",      6,         LEVEL    },
     { "debug",     7,         LEVEL    },
+    { "text",      0,         FORMAT   },
+    { "json",      1,         FORMAT   },
 };
 
 static const struct { const char *name; int64_t times; enum kind kind; } conf_unit[] = {
@@ -2129,6 +2217,7 @@ static const char *kind_wants(enum kind kind)
     case SPREAD:   return "is not a valid distribution";
     case PROTOCOL: return "is neither redis nor memcached";
     case LEVEL:    return "is not a log level";
+    case FORMAT:   return "is neither text nor json";
     case TAG:      return "is not a valid hash tag string with two characters";
     case TEXT: case LISTEN: case SERVERS: break;
     }
@@ -2211,6 +2300,12 @@ static const char *listen_path(struct conf *c, struct listen_conf *l, struct byt
 static const char *conf_listen(struct conf *c, struct listen_conf *l, struct bytes text)
 {
     struct bytes host = text;
+    char local[32] = "localhost";
+    if (c->yaml && starts_with(text, lit("*:")) && text.len < 16) {     /* loopback, for nutcracker */
+        memcpy(local + 9, text.at + 1, text.len - 1);
+        host = text = bytes_of(local);
+        l->any = true;
+    }
     l->text = conf_text(c, text);
     if (text.at[0] == '/')
         return listen_path(c, l, text);
@@ -2264,6 +2359,8 @@ static const char *conf_server(struct conf *c, struct server_list *list, struct 
     if (space != NULL) {
         name = bytes_from(text, (size_t)(space - text.at) + 1);
         address.len = (size_t)(space - text.at);
+        if (name.len == 0)
+            return "has an empty name";
     }
     const char *colon = memrchr(address.at, ':', address.len);
     if (colon == NULL)
@@ -2317,7 +2414,7 @@ static const char *conf_set(struct conf *c, const struct key *k, void *fields, s
         if (is_digit(text.at[0]))
             return conf_number(k, text, (int64_t *)(void *)field);
         break;
-    case SWITCH: case HASH: case SPREAD: case PROTOCOL:
+    case SWITCH: case HASH: case SPREAD: case PROTOCOL: case FORMAT:
         break;
     }
     int64_t value = conf_named(k->kind, text);
@@ -2371,11 +2468,13 @@ static void conf_tell_unknown(struct conf *c, int line, const char *name,
 /* The presets go through the same door as what a user writes. */
 static void conf_preset(struct conf *c, const struct key *keys, size_t n, void *fields)
 {
-    for (size_t i = 0; i < n; i++)
-        if (keys[i].preset != NULL && keys[i].preset[0] != '!') {
-            const char *wrong = conf_set(c, &keys[i], fields, bytes_of(keys[i].preset), 0);
+    for (size_t i = 0; i < n; i++) {
+        const char *preset = c->yaml && keys[i].theirs != NULL ? keys[i].theirs : keys[i].preset;
+        if (preset != NULL && preset[0] != '!') {
+            const char *wrong = conf_set(c, &keys[i], fields, bytes_of(preset), 0);
             must(wrong == NULL);
         }
+    }
 }
 
 static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int line)
@@ -2398,60 +2497,170 @@ static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int li
     return p;
 }
 
+static struct pool_conf *conf_pool_named(const struct conf *c, struct bytes name)
+{
+    for (uint32_t i = 0; i < c->pools; i++)
+        if (c->pool[i].name != NULL && bytes_same(name, bytes_of(c->pool[i].name)))
+            return &c->pool[i];
+    return NULL;
+}
+
+/* A pool begins; NULL: there is one of that name already, or too many, which was told. */
+static struct pool_conf *conf_pool_begin(struct conf *c, struct bytes name, int line)
+{
+    const struct pool_conf *other = conf_pool_named(c, name);
+    if (other == NULL)
+        return conf_pool_add(c, name, line);
+    conf_tell(c, line, "has pools with same name '%s'%s", other->name, "");
+    return NULL;
+}
+
+/* A value for a key of a pool (NULL: of the process).  `item`: one more line of
+ * the list that the key is. */
+static void conf_take(struct conf *c, struct pool_conf *p, const char *name, struct bytes value, int line, bool item)
+{
+    const struct key *keys = p != NULL ? pool_key : process_key;
+    size_t n = p != NULL ? countof(pool_key) : countof(process_key), i = 0;
+    char *fields = p != NULL ? (char *)&p->key : (char *)&c->process;
+    int *seen = p != NULL ? p->seen : c->seen;
+
+    while (i < n && strcmp(keys[i].name, name) != 0)
+        i++;
+    if (i == n) {
+        if (!item)                          /* its list was told with it */
+            conf_tell_unknown(c, line, name, keys, n);
+        return;
+    }
+    if (seen[i] > 0 && !(keys[i].kind == SERVERS && item)) {
+        conf_tell(c, line, "directive \"%s\" is a duplicate%s", name, "");
+        return;
+    }
+    seen[i] = line;
+    if (keys[i].kind == SERVERS && value.len == 0 && !item)
+        return;                             /* "servers =", and its list below */
+    if (keys[i].kind == TEXT) {
+        char **text = (char **)(void *)(fields + keys[i].at);
+        conf_text_free(c, *text);           /* its preset */
+        *text = NULL;
+    }
+    const char *wrong = conf_set(c, &keys[i], fields, value, line);
+    if (wrong != NULL)
+        conf_tell(c, line, "directive \"%s\" %s", name, wrong);
+}
+
 /* ---- lines, which inih is handed one by one */
 
+#define QUOTED_MOST 4096                    /* bytes of a value in quotes */
+#define SECTION_MOST 255                    /* bytes of a pool's name */
+
 struct lines {
-    struct conf     *conf;
-    struct bytes     rest;
-    int              line;
-    bool             indented;              /* the line that inih is looking at */
-    bool             listing;               /* an indented line has a key to go on with */
-    bool             in_process, in_pool;   /* whose keys come now */
-    bool             in_none;               /* they come before any section */
+    struct conf      *conf;
+    struct pool_conf *pool;                 /* whose keys come now, NULL: the process's, or nobody's */
+    struct bytes      rest;
+    int               line;
+    bool              indented;             /* the line that inih is looking at */
+    bool              listing;              /* an indented line has a key to go on with */
+    bool              in_process, in_none;  /* no pool's: the process's; before any section */
+    bool              in_quotes;            /* the value of this line is in `quoted` */
+    struct bytes      quoted;
+    char              room[QUOTED_MOST];
 };
+
+/* Decode "text" in double quotes, which stands at the start of `from`, as Redis
+ * reads inline words: \" \\ \n \r \t \xHH.  What is wrong with it, or NULL. */
+static const char *lines_quoted(struct lines *l, struct bytes from, size_t *end)
+{
+    size_t len = 0;
+    *end = 1;
+    if (from.len > sizeof l->room)
+        return "is too long a line";
+    if (!inline_quoted(from, end, '"', l->room, &len))
+        return "has no closing quote, or more behind it";
+    if (memchr(l->room, '\0', len) != NULL)
+        return "holds a NUL byte";
+    l->quoted = (struct bytes){l->room, len};
+    return NULL;
+}
 
 /* A "[section]" line.  The packaged inih tells sections only with their keys,
  * and cuts their names, so we look ourselves, and do not show it to inih. */
 static void lines_section(struct lines *l, struct bytes text)
 {
     struct conf *c = l->conf;
-    const char *end = memchr(text.at, ']', text.len);
+    const char *end = memchr(text.at, ']', text.len), *last = memrchr(text.at, ']', text.len);
+    bool in_quotes = text.len > 1 && text.at[1] == '"' && last != NULL;
+    size_t used;
     struct bytes name = {text.at + 1, end == NULL ? 0 : (size_t)(end - text.at) - 1};
-    l->in_process = l->in_pool = l->in_none = false;
-    if (name.len == 0 || name.len > 48) {
-        conf_tell(c, l->line, "a section is written [name], with 1 to 48 characters%s%s", "", "");
+    l->in_process = l->in_none = false;
+    l->pool = NULL;
+    if (in_quotes) {
+        name.len = (size_t)(last - text.at) - 1;
+        name = lines_quoted(l, name, &used) == NULL ? l->quoted : (struct bytes){0};
+    }
+    if (name.len == 0 || name.len > SECTION_MOST) {
+        conf_tell(c, l->line, "a section is written [name] or [\"name\"], with 1 to 255 characters%s%s", "", "");
         return;
     }
-    if (bytes_same(name, lit("nutproxy"))) {
+    if (!in_quotes && bytes_same(name, lit("nutproxy"))) {
         if (c->process_line > 0)
             conf_tell(c, l->line, "section [nutproxy] stands here a second time%s%s", "", "");
         c->process_line = l->line;
         l->in_process = true;
         return;
     }
-    for (uint32_t i = 0; i < c->pools; i++)
-        if (c->pool[i].name != NULL && bytes_same(name, bytes_of(c->pool[i].name))) {
-            conf_tell(c, l->line, "has pools with same name '%s'%s", c->pool[i].name, "");
-            return;
-        }
-    l->in_pool = conf_pool_add(c, name, l->line) != NULL;
+    l->pool = conf_pool_begin(c, name, l->line);
+}
+
+/* Where the value begins in a line that is no comment and no section. */
+static size_t lines_value_at(const struct lines *l, struct bytes text)
+{
+    size_t at = 0;
+    while (!l->indented && at < text.len && text.at[at] != '=' && text.at[at] != ':')
+        at++;
+    at += !l->indented && at < text.len;
+    while (at < text.len && is_space(text.at[at]))
+        at++;
+    return at;
+}
+
+/* What is wrong with a line that is to be a key and its value or one more of a
+ * list; NULL: nothing.  A value in quotes is decoded, and inih, which knows no
+ * quotes, is shown a quote in its place. */
+static const char *lines_check(struct lines *l, struct bytes *text, int room)
+{
+    size_t end, at = lines_value_at(l, *text);
+    if (l->indented && !l->listing)
+        return "is indented, but there is no key above that it goes on with";
+    l->listing = true;
+    if (!l->indented && memchr(text->at, '=', text->len) == NULL && memchr(text->at, ':', text->len) == NULL)
+        return "is neither \"key = value\" nor \"[section]\"";
+    l->in_quotes = at < text->len && text->at[at] == '"';
+    if (l->in_quotes) {
+        const char *wrong = lines_quoted(l, bytes_from(*text, at), &end);
+        if (wrong != NULL)
+            return wrong;
+        end += at;
+        while (end < text->len && is_space(text->at[end]))
+            end++;
+        if (end < text->len && text->at[end] != ';')
+            return "has more behind the closing quote";
+        text->len = at + 1;
+    }
+    return text->len + 2 > (size_t)room ? "is too long a line: longer values stand in \"quotes\"" : NULL;
 }
 
 /* Look at a line before inih does; false: there is nothing in it for inih. */
-static bool lines_take(struct lines *l, struct bytes text, int room)
+static bool lines_take(struct lines *l, struct bytes *text, int room)
 {
-    struct bytes word = text;
+    struct bytes word = *text;
     while (word.len > 0 && is_space(word.at[0]))
         word = bytes_from(word, 1);
-    l->indented = word.len < text.len;
+    l->indented = word.len < text->len;
+    l->in_quotes = false;
     if (word.len == 0 || word.at[0] == ';' || word.at[0] == '#')
         return true;
-    if (memchr(text.at, '\0', text.len) != NULL) {
+    if (memchr(text->at, '\0', text->len) != NULL) {
         conf_tell(l->conf, l->line, "holds a NUL byte%s%s", "", "");
-        return false;
-    }
-    if (text.len + 2 > (size_t)room) {
-        conf_tell(l->conf, l->line, "is too long a line%s%s", "", "");
         return false;
     }
     if (word.at[0] == '[' && !l->indented) {
@@ -2459,16 +2668,10 @@ static bool lines_take(struct lines *l, struct bytes text, int room)
         lines_section(l, word);
         return false;
     }
-    if (l->indented && !l->listing) {
-        conf_tell(l->conf, l->line, "is indented, but there is no key above that it goes on with%s%s", "", "");
-        return false;
-    }
-    l->listing = true;
-    if (!l->indented && memchr(text.at, '=', text.len) == NULL && memchr(text.at, ':', text.len) == NULL) {
-        conf_tell(l->conf, l->line, "is neither \"key = value\" nor \"[section]\"%s%s", "", "");
-        return false;
-    }
-    return true;
+    const char *wrong = lines_check(l, text, room);
+    if (wrong != NULL)
+        conf_tell(l->conf, l->line, "%s%s", wrong, "");
+    return wrong == NULL;
 }
 
 /* inih's reader: the next line, with its end. */
@@ -2483,7 +2686,7 @@ static char *lines_next(char *to, int room, void *from)
     l->line++;
     if (l->line == 1 && starts_with(text, lit("\xEF\xBB\xBF")))
         text = bytes_from(text, 3);
-    if (!lines_take(l, text, room) || text.len + 2 > (size_t)room)
+    if (!lines_take(l, &text, room) || text.len + 2 > (size_t)room)
         text.len = 0;
     for (size_t i = 1; l->indented && i < text.len; i++)
         if (text.at[i] == ';' && is_space(text.at[i - 1]))
@@ -2500,44 +2703,491 @@ static int lines_value(void *user, const char *section, const char *name, const 
     struct lines *l = user;
     struct conf *c = l->conf;
     (void)section;
-    if (!l->in_process && !l->in_pool) {
+    if (!l->in_process && l->pool == NULL) {
         if (l->in_none)
             conf_tell(c, l->line, *value == '\0' ? "directive \"%s\" stands in no section: a pool begins with [%s]"
                                                  : "directive \"%s\" stands in no section%s",
                       name, *value == '\0' ? name : "");
         return 1;                           /* of a section that was refused: it was told */
     }
-    struct pool_conf *p = l->in_pool ? &c->pool[c->pools - 1] : NULL;
-    const struct key *keys = p != NULL ? pool_key : process_key;
-    size_t n = p != NULL ? countof(pool_key) : countof(process_key), i = 0;
-    void *fields = p != NULL ? (void *)&p->key : (void *)&c->process;
-    int *seen = p != NULL ? p->seen : c->seen;
-
-    while (i < n && strcmp(keys[i].name, name) != 0)
-        i++;
-    if (i == n) {
-        if (!l->indented)                   /* its list was told with it */
-            conf_tell_unknown(c, l->line, name, keys, n);
-        return 1;
-    }
-    if (seen[i] > 0 && !(keys[i].kind == SERVERS && l->indented)) {
-        conf_tell(c, l->line, "directive \"%s\" is a duplicate%s", name, "");
-        return 1;
-    }
-    seen[i] = l->line;
-    if (keys[i].kind == SERVERS && *value == '\0')
-        return 1;                           /* "servers =", and its list below */
-    if (keys[i].kind == TEXT && *(char **)(void *)((char *)fields + keys[i].at) != NULL) {
-        conf_text_free(c, *(char **)(void *)((char *)fields + keys[i].at));     /* its preset */
-        *(char **)(void *)((char *)fields + keys[i].at) = NULL;
-    }
-    const char *wrong = conf_set(c, &keys[i], fields, bytes_of(value), l->line);
-    if (wrong != NULL)
-        conf_tell(c, l->line, "directive \"%s\" %s", name, wrong);
+    conf_take(c, l->pool, name, l->in_quotes ? l->quoted : bytes_of(value), l->line, l->indented);
     return 1;
 }
 
-/* ---- the whole */
+/* ---- twemproxy's YAML, event by event
+ *
+ * nutcracker takes a small part of YAML: pools, their keys, a list in each pool.
+ * That part is read here as libyaml reads it: plain and quoted scalars that may
+ * go on in deeper lines, lists that stand as deep as their key or deeper,
+ * comments.  What nutcracker disallows is refused, and so are two things that
+ * nobody writes in its files: block scalars (| and >) and "? key".
+ */
+
+enum yaml { YAML_POOL, YAML_KEY, YAML_LIST, YAML_ITEM, YAML_END, YAML_BAD };
+
+/* A comment, without its "#", and whether it has a line of its own. */
+struct remark { struct bytes text; int line; bool alone; };
+
+struct yaml_reader {
+    struct mem    *mem;
+    struct bytes   text;
+    size_t         pos, start;              /* `start`: of the line that pos is in */
+    int            line;
+    bool           fresh;                   /* only spaces, or "- ", stand before pos in its line */
+    bool           in_list, has_keys;
+    size_t         pool, key, item;         /* columns of pools, of their keys, of a list's items */
+    bool           begun;                   /* `pool` is known */
+    char          *to;                      /* scalars are decoded here, with a NUL behind each */
+    size_t         room, used;
+    const char    *name;                    /* of the pool or key */
+    struct bytes   value;
+    int            at;                      /* the line of this event */
+    const char    *why;                     /* BAD */
+    struct remark *remark;
+    size_t         remarks, remark_room;
+};
+
+/* How many bytes the UTF-8 character at the front of `b` has; 0: it is none, or
+ * none that YAML allows. */
+static size_t yaml_character(struct bytes b)
+{
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    uint32_t c = octet(b.at[0]);
+    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    if (n == 0 || n > b.len)
+        return 0;
+    c = n == 1 ? c : c & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((octet(b.at[i]) & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (octet(b.at[i]) & 0x3f);
+    }
+    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || c == 0xfffe || c == 0xffff)
+        return 0;
+    return (c < ' ' && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0 && c != 0x85) ? 0 : n;
+}
+
+static enum yaml yaml_bad(struct yaml_reader *y, const char *why)
+{
+    if (y->why == NULL)
+        y->why = why;
+    y->at = y->line;
+    return YAML_BAD;
+}
+
+static char yaml_peek(const struct yaml_reader *y, size_t n)
+{
+    return y->pos + n < y->text.len ? y->text.at[y->pos + n] : '\0';
+}
+
+static bool yaml_ends(const struct yaml_reader *y)         { return y->pos == y->text.len; }
+static bool yaml_blank(char c)                             { return c == ' ' || c == '\t'; }
+static size_t yaml_column(const struct yaml_reader *y)     { return y->pos - y->start; }
+
+/* Whether the character `n` on is blank, or ends the line or the file. */
+static bool yaml_gap(const struct yaml_reader *y, size_t n)
+{
+    char c = yaml_peek(y, n);
+    return yaml_blank(c) || c == '\r' || c == '\n' || c == '\0';
+}
+
+/* Go over the end of a line; false: there is none here. */
+static bool yaml_line_end(struct yaml_reader *y)
+{
+    char c = yaml_peek(y, 0);
+    if (c != '\r' && c != '\n')
+        return false;
+    y->pos += c == '\r' && yaml_peek(y, 1) == '\n' ? 2 : 1;
+    y->start = y->pos;
+    y->line++;
+    y->fresh = true;
+    return true;
+}
+
+static void yaml_put(struct yaml_reader *y, char c)
+{
+    must(y->used < y->room);                /* no scalar is longer than twice its text */
+    y->to[y->used++] = c;
+}
+
+/* A comment is kept if there is memory: what it says is not part of the file. */
+static void yaml_remark(struct yaml_reader *y)
+{
+    size_t from = ++y->pos, room = y->remark_room == 0 ? 16 : 2 * y->remark_room;
+    bool alone = y->fresh;
+    while (!yaml_ends(y) && yaml_peek(y, 0) != '\r' && yaml_peek(y, 0) != '\n')
+        y->pos++;
+    if (y->remarks == y->remark_room) {
+        struct remark *more = mem_resize(y->mem, y->remark, y->remarks * sizeof *more,
+                                         y->remarks * sizeof *more, room * sizeof *more);
+        if (more == NULL)
+            return;
+        y->remark = more;
+        y->remark_room = room;
+    }
+    y->remark[y->remarks++] = (struct remark){{y->text.at + from, y->pos - from}, y->line, alone};
+}
+
+/* Go to the next token; false: the file is bad. */
+static bool yaml_skip(struct yaml_reader *y)
+{
+    do {
+        while (yaml_peek(y, 0) == ' ' || (yaml_peek(y, 0) == '\t' && !y->fresh))
+            y->pos++;
+        if (yaml_peek(y, 0) == '\t')
+            return yaml_bad(y, "a tab cannot indent a line") != YAML_BAD;
+        if (yaml_peek(y, 0) == '#')
+            yaml_remark(y);
+    } while (yaml_line_end(y));
+    struct bytes rest = bytes_from(y->text, y->pos);
+    if (yaml_column(y) > 0)
+        return true;
+    if ((starts_with(rest, lit("---")) || starts_with(rest, lit("..."))) && yaml_gap(y, 3))
+        return yaml_bad(y, "document markers are disallowed, by nutcracker too") != YAML_BAD;
+    if (yaml_peek(y, 0) == '%')
+        return yaml_bad(y, "directives are disallowed, by nutcracker too") != YAML_BAD;
+    return true;
+}
+
+static bool yaml_at_dash(const struct yaml_reader *y) { return yaml_peek(y, 0) == '-' && yaml_gap(y, 1); }
+
+/* Line ends become one space, or, where there are more, a newline for each but
+ * the first. */
+static void yaml_fold(struct yaml_reader *y, size_t ends)
+{
+    if (ends == 1)
+        yaml_put(y, ' ');
+    for (; ends > 1; ends--)
+        yaml_put(y, '\n');
+}
+
+/* Why a plain scalar cannot begin with what stands here, or NULL. */
+static const char *yaml_plain_refusal(const struct yaml_reader *y)
+{
+    char c = yaml_peek(y, 0);
+    if (c != '\0' && strchr("[]{},", c) != NULL)
+        return "flow collections ([ ] { }) are disallowed, by nutcracker too: quote such a value";
+    if (c != '\0' && strchr("&*!", c) != NULL)
+        return "anchors, aliases and tags are disallowed, by nutcracker too: quote such a value";
+    if (c == '|' || c == '>')
+        return "block scalars are not read here: write the value in one line";
+    if (c == '?' && yaml_gap(y, 1))
+        return "a \"? key\" is not read here";
+    if (c == '-' && yaml_gap(y, 1))
+        return "a list cannot stand here";
+    if (c == ':' && yaml_gap(y, 1))
+        return "a key is missing in front of the colon";
+    return c == '%' || c == '@' || c == '`' ? "a value cannot begin with this character: quote it" : NULL;
+}
+
+/* The rest of a line, as far as it belongs to a plain scalar; false: it ends in
+ * this line, before a comment or a colon. */
+static bool yaml_plain_line(struct yaml_reader *y)
+{
+    size_t kept = y->used;
+    for (; !yaml_ends(y) && yaml_peek(y, 0) != '\r' && yaml_peek(y, 0) != '\n'; y->pos++) {
+        char c = yaml_peek(y, 0);
+        bool behind_blank = y->pos > y->start && yaml_blank(y->text.at[y->pos - 1]);
+        if ((c == ':' && yaml_gap(y, 1)) || (c == '#' && behind_blank)) {
+            y->used = kept;
+            return false;
+        }
+        yaml_put(y, c);
+        if (!yaml_blank(c))
+            kept = y->used;
+    }
+    y->used = kept;                         /* blanks at the end are none of it */
+    return true;
+}
+
+/* A plain scalar, with the lines that go on with it: those from column `least` on. */
+static bool yaml_plain(struct yaml_reader *y, size_t least)
+{
+    y->fresh = false;
+    while (yaml_plain_line(y)) {
+        size_t ends = 0;
+        while (yaml_line_end(y)) {
+            ends++;
+            while (yaml_peek(y, 0) == ' ' || (yaml_peek(y, 0) == '\t' && yaml_column(y) >= least))
+                y->pos++;
+            if (yaml_peek(y, 0) == '\t')
+                return yaml_bad(y, "a tab cannot indent a line") != YAML_BAD;
+        }
+        if (yaml_ends(y) || yaml_column(y) < least || yaml_peek(y, 0) == '#')
+            return true;
+        yaml_fold(y, ends);
+        y->fresh = false;
+    }
+    return true;
+}
+
+/* The character that "\c" stands for in double quotes, 0: none; and how many hex
+ * digits follow it, which say another. */
+static uint32_t yaml_escaped(char c, size_t *digits)
+{
+    static const struct { char c; uint32_t is; } escape[] = {
+        {'a', 7},    {'b', 8},    {'t', 9},    {'\t', 9},     {'n', 10},       {'v', 11},       {'f', 12},
+        {'r', 13},   {'e', 27},   {' ', ' '},  {'"', '"'},    {'/', '/'},      {'\\', '\\'},    {'N', 0x85},
+        {'_', 0xa0}, {'L', 0x2028}, {'P', 0x2029},
+    };
+    *digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+    for (size_t i = 0; i < countof(escape); i++)
+        if (escape[i].c == c)
+            return escape[i].is;
+    return 0;
+}
+
+static void yaml_put_character(struct yaml_reader *y, uint32_t c)
+{
+    static const uint8_t lead[4] = {0, 0xc0, 0xe0, 0xf0};
+    if (c < 0x80) {
+        yaml_put(y, (char)c);
+        return;
+    }
+    size_t more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    yaml_put(y, (char)(lead[more] | c >> (6 * more)));
+    while (more-- > 0)
+        yaml_put(y, (char)(0x80 | (c >> (6 * more) & 0x3f)));
+}
+
+/* An escape in double quotes; false: it is none. */
+static bool yaml_escape(struct yaml_reader *y)
+{
+    size_t digits;
+    uint32_t c = yaml_escaped(yaml_peek(y, 1), &digits);
+    y->pos += 2;
+    for (size_t i = 0; i < digits; i++) {
+        int digit = hex_digit(yaml_peek(y, i));
+        if (digit < 0 || c >> 28 != 0)
+            return false;
+        c = c << 4 | (uint32_t)digit;
+    }
+    y->pos += digits;
+    if (c == 0 || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+        return false;
+    yaml_put_character(y, c);
+    return true;
+}
+
+/* Blanks and line ends inside quotes.  `hidden`: the first end stands behind a
+ * backslash and is nothing. */
+static void yaml_quoted_gap(struct yaml_reader *y, bool hidden)
+{
+    size_t kept = y->used, ends = 0;
+    for (; yaml_blank(yaml_peek(y, 0)); y->pos++)
+        yaml_put(y, yaml_peek(y, 0));
+    while (yaml_line_end(y)) {
+        ends++;
+        while (yaml_blank(yaml_peek(y, 0)))
+            y->pos++;
+    }
+    if (ends == 0)
+        return;
+    y->used = kept;
+    yaml_fold(y, hidden && ends == 1 ? 0 : ends);
+}
+
+/* A scalar in quotes, which stands at its opening one; false: it is bad. */
+static bool yaml_quoted(struct yaml_reader *y)
+{
+    char quote = yaml_peek(y, 0);
+    for (y->pos++; ; ) {
+        char c = yaml_peek(y, 0), next = yaml_peek(y, 1);
+        struct bytes rest = bytes_from(y->text, y->pos);
+        bool mark = yaml_column(y) == 0 && (starts_with(rest, lit("---")) || starts_with(rest, lit("...")));
+        if (yaml_ends(y) || (mark && yaml_gap(y, 3)))
+            return yaml_bad(y, "the closing quote is missing") != YAML_BAD;
+        if (c == quote && (quote == '"' || next != quote))
+            break;
+        if (quote == '"' && c == '\\' && (next == '\r' || next == '\n')) {
+            y->pos++;
+            yaml_quoted_gap(y, true);
+        } else if (quote == '"' && c == '\\') {
+            if (!yaml_escape(y))
+                return yaml_bad(y, "an escape in double quotes is not one") != YAML_BAD;
+        } else if (yaml_blank(c) || c == '\r' || c == '\n') {
+            yaml_quoted_gap(y, false);
+        } else {
+            yaml_put(y, c);
+            y->pos += c == quote ? 2 : 1;   /* '' is one ' */
+        }
+    }
+    y->pos++;
+    y->fresh = false;
+    return true;
+}
+
+/* Decode the scalar at pos, which may go on in lines from column `least` on. */
+static bool yaml_scalar(struct yaml_reader *y, size_t least, struct bytes *out)
+{
+    size_t from = y->used;
+    char c = yaml_peek(y, 0);
+    bool in_quotes = c == '"' || c == '\'';
+    const char *refusal = in_quotes ? NULL : yaml_plain_refusal(y);
+    if (refusal != NULL)
+        return yaml_bad(y, refusal) != YAML_BAD;
+    if (!(in_quotes ? yaml_quoted(y) : yaml_plain(y, least)))
+        return false;
+    *out = (struct bytes){y->to + from, y->used - from};
+    yaml_put(y, '\0');
+    return true;
+}
+
+/* A value, of a key or of a list: a scalar, and nothing behind it. */
+static bool yaml_value(struct yaml_reader *y, size_t least)
+{
+    int line = y->line;
+    if (!yaml_scalar(y, least, &y->value))
+        return false;
+    y->at = line;
+    while (!y->fresh && yaml_blank(yaml_peek(y, 0)))
+        y->pos++;
+    char c = yaml_peek(y, 0);
+    if (c == ':')
+        return yaml_bad(y, "a key cannot stand here: quote a value that holds \": \"") != YAML_BAD;
+    if (!y->fresh && !yaml_ends(y) && c != '\r' && c != '\n' && c != '#')
+        return yaml_bad(y, "something stands behind the closing quote") != YAML_BAD;
+    if (y->value.len == 0)
+        return yaml_bad(y, "a value is empty") != YAML_BAD;
+    return true;
+}
+
+/* "name:", in one line. */
+static bool yaml_name(struct yaml_reader *y)
+{
+    struct bytes name;
+    size_t from = y->pos;
+    int line = y->line;
+    if (!yaml_scalar(y, SIZE_MAX, &name))
+        return false;
+    while (!y->fresh && yaml_blank(yaml_peek(y, 0)))
+        y->pos++;
+    if (y->line != line || yaml_peek(y, 0) != ':' || !yaml_gap(y, 1) || y->pos - from > 1024) {
+        y->line = line;
+        return yaml_bad(y, "is no \"key:\"") != YAML_BAD;
+    }
+    if (name.len == 0)
+        return yaml_bad(y, "a key is empty") != YAML_BAD;
+    y->name = name.at;
+    y->at = line;
+    y->pos++;
+    return true;
+}
+
+static enum yaml yaml_pool(struct yaml_reader *y)
+{
+    if (!yaml_name(y))
+        return YAML_BAD;
+    int line = y->line, at = y->at;
+    if (!yaml_skip(y))
+        return YAML_BAD;
+    if (y->line == line && !yaml_ends(y))
+        return yaml_bad(y, "the keys of a pool stand below its name, deeper than it");
+    if (yaml_ends(y) || yaml_column(y) <= y->pool) {
+        y->line = line;
+        return yaml_bad(y, "a pool has no keys below its name, deeper than it");
+    }
+    if (yaml_at_dash(y))
+        return yaml_bad(y, "a pool holds keys, and is no list");
+    y->key = yaml_column(y);
+    y->has_keys = true;
+    y->at = at;
+    return YAML_POOL;
+}
+
+static enum yaml yaml_key(struct yaml_reader *y)
+{
+    if (!yaml_name(y))
+        return YAML_BAD;
+    int line = y->line, at = y->at;
+    if (!yaml_skip(y))
+        return YAML_BAD;
+    bool below = y->line != line, deeper = !yaml_ends(y) && yaml_column(y) > y->key;
+    if (below && !yaml_ends(y) && yaml_at_dash(y) && yaml_column(y) >= y->key) {
+        y->item = yaml_column(y);
+        y->in_list = true;
+        y->at = at;
+        return YAML_LIST;
+    }
+    if (yaml_ends(y) || (below && !deeper)) {
+        y->line = line;
+        return yaml_bad(y, "a key has no value");
+    }
+    if (!yaml_value(y, y->key + 1))
+        return YAML_BAD;
+    y->at = at;
+    return YAML_KEY;
+}
+
+static enum yaml yaml_item(struct yaml_reader *y)
+{
+    int line = y->line;
+    y->pos++;
+    y->fresh = true;
+    if (!yaml_skip(y))
+        return YAML_BAD;
+    if (yaml_ends(y) || (y->line != line && yaml_column(y) <= y->item)) {
+        y->line = line;
+        return yaml_bad(y, "an item of a list is empty");
+    }
+    if (!yaml_value(y, y->item + 1))
+        return YAML_BAD;
+    return YAML_ITEM;
+}
+
+/* What comes next: POOL and LIST have a name, KEY a name and a value, ITEM a
+ * value; BAD has a reason.  All of them are gone at the next call. */
+static enum yaml yaml_next(struct yaml_reader *y)
+{
+    y->used = 0;
+    if (!yaml_skip(y))
+        return YAML_BAD;
+    if (yaml_ends(y))
+        return YAML_END;
+    size_t column = yaml_column(y);
+    if (!y->begun)
+        y->pool = column;
+    y->begun = true;
+    if (!y->fresh)
+        return yaml_bad(y, "something stands behind a value");
+    if (y->in_list && column == y->item && yaml_at_dash(y))
+        return yaml_item(y);
+    if (y->in_list && column > y->key)
+        return yaml_bad(y, "is neither an item of the list above nor a key");
+    y->in_list = false;
+    if (y->has_keys && column == y->key)
+        return yaml_key(y);
+    y->has_keys = false;
+    return column == y->pool ? yaml_pool(y) : yaml_bad(y, "is not indented as the lines above are");
+}
+
+static void yaml_close(struct yaml_reader *y)
+{
+    mem_give(y->mem, y->to, y->room);
+    mem_give(y->mem, y->remark, y->remark_room * sizeof *y->remark);
+}
+
+/* Begin to read; false: no memory, or a character that cannot be read. */
+static bool yaml_open(struct yaml_reader *y, struct mem *m, struct bytes text)
+{
+    if (starts_with(text, lit("\xEF\xBB\xBF")))
+        text = bytes_from(text, 3);
+    *y = (struct yaml_reader){.mem = m, .text = text, .line = 1, .fresh = true, .room = 2 * text.len + 16};
+    y->to = mem_take(m, y->room);
+    if (y->to == NULL)
+        return yaml_bad(y, "out of memory") != YAML_BAD;
+    for (size_t n; y->pos < text.len; y->pos += n) {
+        n = yaml_character(bytes_from(text, y->pos));
+        if (n == 0)
+            return yaml_bad(y, "a character is not UTF-8, or a control character") != YAML_BAD;
+        y->line += text.at[y->pos] == '\n';
+    }
+    y->pos = 0;
+    y->line = 1;
+    return true;
+}
+
+/* ---- a pool as a whole */
 
 /* twemproxy's order, which decides modula's slots, equal points of ketama and
  * the order of the stats: short names first. */
@@ -2578,6 +3228,9 @@ static void conf_pool_check(struct conf *c, struct pool_conf *p)
     for (size_t i = 0; i < countof(pool_key); i++)
         if (pool_key[i].preset != NULL && pool_key[i].preset[0] == '!' && p->seen[i] == 0)
             conf_tell(c, p->line, "pool '%s': directive \"%s\" is missing", p->name, pool_key[i].name);
+    if (p->key.client_output_limit > 0 && p->key.client_output_limit < 1 << 16)
+        conf_tell(c, p->seen[pool_key_named("client_output_limit") - pool_key],
+                  "directive \"client_output_limit\" is too small: 0, or 64k at least%s%s", none, none);
     if (p->seen[pool_key_named("servers") - pool_key] > 0 && list->lines == 0)
         conf_tell(c, p->line, "pool '%s' has no servers%s", p->name, none);
     if (redis_seen > 0 && protocol_seen > 0 && (p->key.redis == 1) != (p->key.protocol == REDIS))
@@ -2622,21 +3275,110 @@ static void conf_free(struct conf *c)
     conf_text_free(c, c->process.log);
     conf_text_free(c, c->process.pid_file);
     nut_queue_free(&c->mem, &c->told);
+    nut_queue_free(&c->mem, &c->notes);
     nut_mem_empty(&c->mem);
     *c = (struct conf){0};
 }
 
-/* Read a whole configuration into `c`, which is all zero; `file` is its name
- * for messages.  False: c->told says what is wrong, all of it. */
-static bool conf_read(struct conf *c, const char *file, struct bytes text)
+/* ---- what twemproxy's files mean here */
+
+/* Keys that do more here than in twemproxy: told of a file that has them with a
+ * value above this. */
+static const struct { const char *key; int64_t above; const char *note; } conf_more[] = {
+    /* key                  above  what is so here */
+    { "client_connections",   0,   "client_connections is enforced: nutcracker ignores it" },
+    { "tcpkeepalive",         0,   "tcpkeepalive is for connections to servers, too" },
+    { "server_connections",   1,   "of server_connections each client stays on one: it reads what it wrote" },
+    { "auto_eject_hosts",     0,   "an ejected server comes back when it answers a probe, not on trust" },
+};
+
+/* twemproxy selects a database before it authenticates, in vain, and never on
+ * unix sockets: there the data is in database 0, and must be found there. */
+static void conf_note_database(struct conf *c, struct pool_conf *p)
+{
+    uint32_t paths = 0, n = p->key.servers.n;
+    int line = p->seen[pool_key_named("redis_db") - pool_key];
+    bool auth = p->key.redis_auth != NULL;
+    for (uint32_t i = 0; i < n; i++)
+        paths += p->key.servers.at[i].port == 0;
+    if (p->key.redis_db == 0 || p->key.protocol != REDIS || (!auth && paths == 0))
+        return;
+    if (auth || paths == n) {
+        p->key.redis_db = 0;
+        conf_write(c, &c->notes, line, "pool '%s': redis_db becomes 0: nutcracker selects no other where servers %s, "
+                   "so that is where its data is", p->name, auth ? "want a password" : "have unix sockets");
+    } else {
+        conf_write(c, &c->notes, line, "pool '%s': redis_db is selected on unix sockets, too, where nutcracker's data "
+                   "is in database 0%s", p->name, "");
+    }
+}
+
+/* Say, and see to, what the pools of a file of twemproxy's mean here. */
+static void conf_note(struct conf *c)
+{
+    bool stays = false;
+    for (uint32_t i = 0; i < c->pools; i++) {
+        struct pool_conf *p = &c->pool[i];
+        conf_note_database(c, p);
+        if (p->key.listen.any)
+            conf_write(c, &c->notes, p->seen[pool_key_named("listen") - pool_key],
+                       "pool '%s': * becomes localhost: nutcracker means loopback, here it is every address%s",
+                       p->name, "");
+        for (size_t n = 0; n < countof(conf_more); n++) {
+            const struct key *k = pool_key_named(conf_more[n].key);
+            if (*(int64_t *)(void *)((char *)&p->key + k->at) > conf_more[n].above)
+                conf_write(c, &c->notes, p->seen[k - pool_key], "pool '%s': %s", p->name, conf_more[n].note);
+        }
+        stays = stays || p->key.auto_eject_hosts == 0;
+    }
+    if (stays)
+        conf_write(c, &c->notes, 0, "without auto_eject_hosts, too, a server that failed server_failure_limit times is "
+                   "probed, and requests for it fail at once until it answers%s%s", "", "");
+}
+
+/* ---- the whole */
+
+static void conf_read_ini(struct conf *c, struct bytes text)
 {
     struct lines lines = {.conf = c, .rest = text, .in_none = true};
-    c->file = file;
-    c->mem.most = SIZE_MAX;
-    conf_preset(c, process_key, countof(process_key), &c->process);
     int bad = ini_parse_stream(lines_next, &lines, lines_value, &lines);
     if (bad != 0)
         conf_tell(c, bad > 0 ? bad : 0, "cannot be read%s%s", "", "");
+}
+
+static void conf_read_yaml(struct conf *c, struct bytes text)
+{
+    struct yaml_reader y;
+    enum yaml event = yaml_open(&y, &c->mem, text) ? yaml_next(&y) : YAML_BAD;
+    const char *list = "servers";
+    struct pool_conf *p = NULL;
+    for (; event != YAML_END && event != YAML_BAD; event = yaml_next(&y)) {
+        bool servers = event != YAML_POOL && event != YAML_ITEM && strcmp(y.name, "servers") == 0;
+        if (event == YAML_POOL)
+            p = conf_pool_begin(c, bytes_of(y.name), y.at);
+        else if (p == NULL)
+            continue;                       /* of a pool that was refused: it was told */
+        else if (event == YAML_ITEM && list != NULL)
+            conf_take(c, p, list, y.value, y.at, true);
+        else if (event == YAML_KEY && !servers)
+            conf_take(c, p, y.name, y.value, y.at, false);
+        else if (event == YAML_KEY)
+            conf_tell(c, y.at, "directive \"%s\" is a list: each server stands behind a dash%s", y.name, "");
+        else if (event == YAML_LIST && servers)
+            conf_take(c, p, y.name, (struct bytes){0}, y.at, false);
+        else if (event == YAML_LIST)
+            conf_tell(c, y.at, "directive \"%s\" is unknown, or no list%s", y.name, "");
+        if (event == YAML_LIST)
+            list = servers ? "servers" : NULL;
+    }
+    if (event == YAML_BAD)
+        conf_tell(c, y.at, "%s%s", y.why, "");
+    yaml_close(&y);
+}
+
+/* What only all pools together show. */
+static void conf_check(struct conf *c)
+{
     if (c->pools == 0)
         conf_tell(c, 0, "has no pools%s%s", "", "");
     for (uint32_t i = 0; i < c->pools; i++)
@@ -2655,9 +3397,170 @@ static bool conf_read(struct conf *c, const char *file, struct bytes text)
                       c->pool[i].name, c->process.stats);
     if (c->process.max_memory > 0 && c->process.max_memory / c->process.workers < 1 << 20)
         conf_tell(c, c->process_line, "directive \"max_memory\" is too small: 0, or 1m for each worker%s%s", "", "");
+}
+
+/* Read a whole configuration into `c`, which is all zero; `file` is its name
+ * for messages, `yaml` says that it is twemproxy's.  False: c->told says what is
+ * wrong, all of it. */
+static bool conf_read(struct conf *c, const char *file, struct bytes text, bool yaml)
+{
+    c->file = file;
+    c->yaml = yaml;
+    c->mem.most = SIZE_MAX;
+    conf_preset(c, process_key, countof(process_key), &c->process);
+    if (yaml)
+        conf_read_yaml(c, text);
+    else
+        conf_read_ini(c, text);
+    conf_check(c);
+    if (c->mistakes == 0 && yaml)
+        conf_note(c);
     if (c->mistakes == 0)
         qsort(c->pool, c->pools, sizeof *c->pool, pools_order);
     return c->mistakes == 0;
+}
+
+/* ---- twemproxy's file, written as ours */
+
+/* Whether a value can stand in a line without quotes. */
+static bool value_is_plain(struct bytes value, bool item)
+{
+    if (value.len == 0 || value.len > (item ? 180u : 150u) || strchr(" \t\";#", value.at[0]) != NULL ||
+        is_space(value.at[value.len - 1]))
+        return false;
+    for (size_t i = 0; i < value.len; i++)
+        if (octet(value.at[i]) < ' ' || value.at[i] == 0x7f ||
+            (value.at[i] == ';' && is_space(value.at[i > 0 ? i - 1 : 0])))
+            return false;
+    return true;
+}
+
+static void pen_quoted(struct pen *pen, struct bytes value)
+{
+    char escaped[8];
+    pen_put(pen, lit("\""));
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.at[i];
+        int n = snprintf(escaped, sizeof escaped, octet(c) < ' ' || c == 0x7f ? "\\x%02x" : c == '"' || c == '\\' ?
+                         "\\%c" : "%c", octet(c));
+        pen_put(pen, (struct bytes){escaped, (size_t)n});
+    }
+    pen_put(pen, lit("\""));
+}
+
+static void pen_value(struct pen *pen, struct bytes value, bool item)
+{
+    if (value_is_plain(value, item))
+        pen_put(pen, value);
+    else
+        pen_quoted(pen, value);
+}
+
+static void pen_key(struct pen *pen, const char *name, struct bytes value)
+{
+    pen_put(pen, bytes_of(name));
+    pen_put(pen, lit(" = "));
+    pen_value(pen, value, false);
+}
+
+/* Keys for which twemproxy does something else than we do, where the file is
+ * silent: it is said for it. */
+static void pen_theirs(struct pen *pen, const struct key *keys, size_t n, const int *seen)
+{
+    for (size_t i = 0; i < n; i++)
+        if (keys[i].theirs != NULL && seen[i] == 0) {
+            pen_key(pen, keys[i].name, bytes_of(keys[i].theirs));
+            pen_put(pen, lit("    ; as nutcracker does by default\n"));
+        }
+}
+
+static void pen_remark(struct pen *pen, const struct remark *r, const char *before)
+{
+    pen_put(pen, bytes_of(before));
+    pen_put(pen, lit(";"));
+    pen_put(pen, r->text);
+    pen_put(pen, lit("\n"));
+}
+
+/* The comments above line `line`, from the `from`th on; how many are written now. */
+static size_t pen_remarks(struct pen *pen, const struct yaml_reader *y, size_t from, int line, const char *before)
+{
+    for (; from < y->remarks; from++) {
+        const struct remark *r = &y->remark[from];
+        if (r->line > line || (r->line == line && !r->alone && r->text.len <= 40))
+            break;
+        pen_remark(pen, r, before);
+    }
+    return from;
+}
+
+/* A key and its value.  What conf_note has seen to is taken from `p`. */
+static void pen_setting(struct pen *pen, const struct yaml_reader *y, const struct pool_conf *p)
+{
+    char number[20];
+    if (strcmp(y->name, "redis") == 0)
+        pen_key(pen, "protocol", p->key.protocol == REDIS ? lit("redis") : lit("memcached"));
+    else if (strcmp(y->name, "listen") == 0)
+        pen_key(pen, y->name, bytes_of(p->key.listen.text));
+    else if (strcmp(y->name, "redis_db") == 0)
+        pen_key(pen, y->name, (struct bytes){number, number_write(number, (uint64_t)p->key.redis_db)});
+    else
+        pen_key(pen, y->name, y->value);
+}
+
+static void pen_section(struct pen *pen, struct bytes name)
+{
+    bool plain = value_is_plain(name, false) && memchr(name.at, ']', name.len) == NULL &&
+                 !bytes_same(name, lit("nutproxy"));
+    pen_put(pen, lit("["));
+    if (plain)
+        pen_put(pen, name);
+    else
+        pen_quoted(pen, name);
+    pen_put(pen, lit("]"));
+}
+
+/* Write what `text`, twemproxy's file that was read into `c`, is in ours. */
+static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
+{
+    struct yaml_reader y;
+    const struct pool_conf *p = NULL;
+    size_t told = 0;
+    enum yaml event = yaml_open(&y, &c->mem, text) ? yaml_next(&y) : YAML_BAD;
+    pen_put(pen, lit("[nutproxy]\n"));
+    pen_theirs(pen, process_key, countof(process_key), c->seen);
+    for (; event != YAML_END && event != YAML_BAD; event = yaml_next(&y)) {
+        (void)yaml_skip(&y);                /* the comment behind it belongs to it */
+        if (event == YAML_POOL)
+            pen_put(pen, lit("\n"));
+        told = pen_remarks(pen, &y, told, y.at, event == YAML_ITEM ? "    " : "");
+        if (event == YAML_POOL) {
+            p = conf_pool_named(c, bytes_of(y.name));
+            pen_section(pen, bytes_of(y.name));
+        } else if (event == YAML_ITEM) {
+            pen_put(pen, lit("    "));
+            pen_value(pen, y.value, true);
+        } else if (event == YAML_LIST) {
+            pen_put(pen, lit("servers ="));
+        } else {
+            pen_setting(pen, &y, p);
+        }
+        if (told < y.remarks && y.remark[told].line == y.at)
+            pen_remark(pen, &y.remark[told++], " ");
+        else
+            pen_put(pen, lit("\n"));
+        if (event == YAML_POOL)
+            pen_theirs(pen, pool_key, countof(pool_key), p->seen);
+    }
+    (void)pen_remarks(pen, &y, told, INT32_MAX, "");
+    yaml_close(&y);
+    return pen->ok && event == YAML_END;
+}
+
+/* What decides a key's place in this pool's ring. */
+static uint32_t key_hash(const struct pool_fields *conf, struct bytes key)
+{
+    return nut_hash((int)conf->hash, conf->hash_tag == NULL ? key : nut_tagged(key, conf->hash_tag));
 }
 
 /* ---- the sample, which is the tables' own */
@@ -2749,8 +3652,8 @@ static void conf_sample(FILE *to)
 
 /* ===========================================================================
  * 8. CLOCK                                                                 {
- *    gives    clock_ms, clock_wall_us, log_at, log_open, struct log
- *    needs    1
+ *    gives    clock_ms, clock_wall_us, log_of, log_open, enum event
+ *    needs    1, 7 for what is UTF-8
  *    never    is called from above the wall; never formats what is not printed
  * ======================================================================== */
 
@@ -2768,62 +3671,165 @@ static uint64_t clock_wall_us(void)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-enum { LOG_ALWAYS, LOG_ALERT, LOG_CRIT, LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DEBUG, LOG_MOST = 11 };
+enum { LOG_EMERG, LOG_ALERT, LOG_CRIT, LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DEBUG, LOG_MOST = 11 };
+#define LOG_ALWAYS (-1)
 #define LOG_LINES_A_SECOND 50
+
+enum event {
+#define ROW(event, level, doc) EVENT_##event,
+    NUT_EVENTS(ROW)
+#undef ROW
+    EVENTS
+};
+
+static const struct { const char *name; int level; } events[] = {
+#define ROW(event, level, doc) {#event, LOG_##level},
+    NUT_EVENTS(ROW)
+#undef ROW
+};
 
 /* The log of the process, which its threads share.  The descriptor stays the
  * same when the file is opened anew. */
 static struct {
     int                  fd;
     atomic_int           level;
-    atomic_uint_fast64_t second;            /* lines are counted for this one */
-    atomic_uint          lines, lost;
+    bool                 json;
+    bool                 journal;           /* systemd reads it: it knows the time, and wants priorities */
+    struct { atomic_uint_fast64_t second; atomic_uint lines, lost; } of[EVENTS];    /* lines of this second */
 } logger = {.fd = STDERR_FILENO, .level = LOG_NOTICE};
 
-/* Whether one more line may be written in this second. */
-static bool log_may(int level, unsigned *lost)
+/* Whether one more line about this event may be written in this second. */
+static bool log_may(enum event event, unsigned *lost)
 {
     uint64_t second = clock_ms() / 1000;
     *lost = 0;
-    if (level == LOG_ALWAYS)
+    if (events[event].level == LOG_ALWAYS)
         return true;
-    if (atomic_exchange(&logger.second, second) != second) {
-        atomic_store(&logger.lines, 0);
-        *lost = atomic_exchange(&logger.lost, 0);
+    if (atomic_exchange(&logger.of[event].second, second) != second) {
+        atomic_store(&logger.of[event].lines, 0);
+        *lost = atomic_exchange(&logger.of[event].lost, 0);
     }
-    if (atomic_fetch_add(&logger.lines, 1) < LOG_LINES_A_SECOND)
+    if (atomic_fetch_add(&logger.of[event].lines, 1) < LOG_LINES_A_SECOND)
         return true;
-    atomic_fetch_add(&logger.lost, 1);
+    atomic_fetch_add(&logger.of[event].lost, 1);
     return false;
 }
 
-/* Write a line "[date time] text".  A level above the logger's writes nothing. */
+/* A line that grows; what does not fit any more is cut off. */
+struct log_line { size_t len; char text[4096]; };
+
 __attribute__((format(printf, 2, 3)))
-static void log_at(int level, const char *format, ...)
+static void line_add(struct log_line *l, const char *format, ...)
 {
-    char text[1024];
-    unsigned lost;
     va_list args;
-    if (level > atomic_load_explicit(&logger.level, memory_order_relaxed) || !log_may(level, &lost))
+    va_start(args, format);
+    int n = vsnprintf(l->text + l->len, sizeof l->text - l->len, format, args);
+    va_end(args);
+    l->len = least_of(l->len + (size_t)(n < 0 ? 0 : n), sizeof l->text - 1);
+}
+
+/* ,"name":"text", with what JSON cannot hold replaced. */
+static void line_json(struct log_line *l, const char *name, const char *text)
+{
+    if (text == NULL)
         return;
+    line_add(l, ",\"%s\":\"", name);
+    for (struct bytes rest = bytes_of(text); rest.len > 0 && l->len < sizeof l->text - 16; ) {
+        size_t n = yaml_character(rest);
+        char c = rest.at[0];
+        if (c == '"' || c == '\\')
+            line_add(l, "\\%c", c);
+        else if (n == 0 || octet(c) < ' ')
+            line_add(l, "?");
+        else
+            line_add(l, "%.*s", (int)n, rest.at);
+        rest = bytes_from(rest, n == 0 ? 1 : n);
+    }
+    line_add(l, "\"");
+}
+
+static const char *level_name(int level)
+{
+    static const char *const name[] = {"emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"};
+    return name[level == LOG_ALWAYS ? LOG_NOTICE : level];
+}
+
+/* "{"time":...,"text":...}" of an event whose sentence is `text`. */
+static void line_as_json(struct log_line *l, enum event event, const char *pool, const char *server, const char *text)
+{
     uint64_t us = clock_wall_us();
     time_t seconds = (time_t)(us / 1000000);
     struct tm tm;
-    localtime_r(&seconds, &tm);
-    size_t at = strftime(text, 64, "[%Y-%m-%d %H:%M:%S", &tm);
-    at += (size_t)snprintf(text + at, 16, ".%03u] ", (unsigned)(us / 1000 % 1000));
+    gmtime_r(&seconds, &tm);
+    l->len += strftime(l->text + l->len, 64, "{\"time\":\"%Y-%m-%dT%H:%M:%S", &tm);
+    line_add(l, ".%03uZ\"", (unsigned)(us / 1000 % 1000));
+    line_json(l, "level", level_name(events[event].level));
+    line_json(l, "event", events[event].name);
+    line_json(l, "pool", pool);
+    line_json(l, "server", server);
+    line_json(l, "text", text);
+    line_add(l, "}");
+}
+
+/* "[date time] text" */
+static void line_as_text(struct log_line *l, const char *text)
+{
+    uint64_t us = clock_wall_us();
+    time_t seconds = (time_t)(us / 1000000);
+    struct tm tm;
+    if (!logger.journal) {
+        localtime_r(&seconds, &tm);
+        l->len += strftime(l->text + l->len, 64, "[%Y-%m-%d %H:%M:%S", &tm);
+        line_add(l, ".%03u] ", (unsigned)(us / 1000 % 1000));
+    }
+    size_t from = l->len;
+    line_add(l, "%s", text);
+    for (size_t i = from; i < l->len; i++)
+        if (octet(l->text[i]) < ' ' || l->text[i] == 0x7f)
+            l->text[i] = '?';               /* names and replies may hold anything */
+}
+
+/* Tell of an event at a pool and a server, or NULL, in a line of its own. */
+__attribute__((format(printf, 4, 5)))
+static void log_of(enum event event, const char *pool, const char *server, const char *format, ...)
+{
+    struct log_line said = {0}, line = {0};
+    unsigned lost;
+    int level = events[event].level;
+    if (level > atomic_load_explicit(&logger.level, memory_order_relaxed) || !log_may(event, &lost))
+        return;
+    va_list args;
     if (lost > 0)
-        at += (size_t)snprintf(text + at, 64, "(%u lines were not written) ", lost);
+        line_add(&said, "(%u lines like this were not written) ", lost);
+    if (pool != NULL)
+        line_add(&said, "pool '%.255s': ", pool);
+    if (server != NULL)
+        line_add(&said, "server '%.255s' ", server);
     va_start(args, format);
-    int n = vsnprintf(text + at, sizeof text - at - 1, format, args);
+    (void)vsnprintf(said.text + said.len, sizeof said.text - said.len, format, args);
     va_end(args);
-    at = least_of(at + (size_t)(n < 0 ? 0 : n), sizeof text - 2);
-    for (size_t i = 0; i < at; i++)
-        if (octet(text[i]) < ' ' || text[i] == 0x7f)
-            text[i] = '?';                  /* names and replies may hold anything */
-    text[at++] = '\n';
-    if (write(logger.fd, text, at) == -1)
+    if (logger.journal)
+        line_add(&line, "<%d>", level == LOG_ALWAYS ? LOG_NOTICE : level);
+    if (logger.json)
+        line_as_json(&line, event, pool, server, said.text);
+    else
+        line_as_text(&line, said.text);
+    line.len = least_of(line.len, sizeof line.text - 1);
+    line.text[line.len++] = '\n';
+    if (write(logger.fd, line.text, line.len) == -1)
         return;                             /* there is nowhere to say it */
+}
+
+/* Whether stderr goes to systemd's journal, which says so in the environment. */
+static bool log_is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    char own[64];
+    struct stat st;
+    if (stream == NULL || fstat(STDERR_FILENO, &st) == -1)
+        return false;
+    snprintf(own, sizeof own, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    return strcmp(stream, own) == 0;
 }
 
 /* Open the log file, or open it anew; errno on false, and the old one stays. */
@@ -3213,6 +4219,25 @@ static bool socket_path_clear(const struct address *a)
         return false;
     }
     return unlink(un->sun_path) == 0;
+}
+
+#define SOCKET_TEXT 128
+
+/* The address at the other end of a socket (`other`) or at this one, in `to`. */
+static const char *socket_text(int fd, bool other, char to[SOCKET_TEXT])
+{
+    struct sockaddr_storage is = {0};
+    socklen_t len = sizeof is;
+    char host[64], port[8];
+    int failed = other ? getpeername(fd, (struct sockaddr *)&is, &len) : getsockname(fd, (struct sockaddr *)&is, &len);
+    if (failed == 0 && is.ss_family == AF_UNIX)
+        snprintf(to, SOCKET_TEXT, "%s", other ? "of a unix socket" : ((struct sockaddr_un *)&is)->sun_path);
+    else if (failed == 0 && getnameinfo((struct sockaddr *)&is, len, host, sizeof host, port, sizeof port,
+                                        NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(to, SOCKET_TEXT, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
+    else
+        snprintf(to, SOCKET_TEXT, "of nowhere");
+    return to;
 }
 
 struct listening { int backlog; bool shared; unsigned mode; };
@@ -3827,6 +4852,8 @@ struct server {
     uint32_t                  failures;     /* in a row */
     uint64_t                  late_at;      /* when a timeout was last counted among them */
     int                       why;          /* the last one */
+    uint64_t                  told_at;      /* when a lost connection was last logged ... */
+    int                       told_why;     /* ... and why it was lost */
     bool                      down;
     struct link               in_down;      /* in pool.down */
     uint64_t                  probe_at;     /* down: when to probe, or to give the probe up */
@@ -3892,10 +4919,8 @@ static uint32_t pool_pick(struct pool *pool, struct bytes key)
 {
     if (pool->servers == 1)
         return 0;
-    if (pool->conf->hash_tag != NULL)
-        key = nut_tagged(key, pool->conf->hash_tag);
     uint32_t lot = pool->ring.spread == RANDOM ? worker_random(pool->worker) : 0;
-    return nut_ring_pick(&pool->ring, nut_hash((int)pool->conf->hash, key), lot);
+    return nut_ring_pick(&pool->ring, key_hash(pool->conf, key), lot);
 }
 
 /* Build the ring of those who are in.  Without memory the old one stays: keys
@@ -3906,7 +4931,7 @@ static void pool_ring(struct pool *pool)
         pool->member[i].out = pool->server[i].down && pool->conf->auto_eject_hosts;
     if (!nut_ring_build(&pool->loop->mem, &pool->ring, (enum spread)pool->conf->distribution,
                         pool->member, pool->servers))
-        log_at(LOG_ERROR, "pool '%s': no memory to change the ring", pool->name);
+        log_of(EVENT_no_memory, pool->name, NULL, "no memory to change the ring");
 }
 
 /* ---- lanes */
@@ -4092,6 +5117,18 @@ static void server_count_loss(struct server *s, int why)
         s->stats.server_err++;
 }
 
+/* Say that a connection was lost, once for all that are lost in the same turn. */
+static void server_tell_loss(struct server *s, int why, bool idle)
+{
+    uint64_t now = s->pool->loop->now;
+    if (s->pool->worker->stopping || (s->told_at == now && s->told_why == why))
+        return;
+    s->told_at = now;
+    s->told_why = why;
+    log_of(idle ? EVENT_server_closed : EVENT_server_lost, s->pool->name, s->conf->name, "lost: %s",
+           trouble_for(why)->reason);
+}
+
 static uint64_t server_jitter(struct server *s, uint64_t ms)
 {
     return ms + worker_random(s->pool->worker) % (ms / 8 + 1);
@@ -4106,7 +5143,7 @@ static void server_mark_down(struct server *s)
     s->failures = 0;
     s->probe_at = pool->loop->now + server_jitter(s, wait);
     list_push(&pool->down, &s->in_down);
-    log_at(LOG_NOTICE, "pool '%s': server '%s' is down%s: %s", pool->name, s->conf->name,
+    log_of(eject ? EVENT_server_ejected : EVENT_server_down, pool->name, s->conf->name, "is down%s: %s",
            eject ? " and ejected" : "", trouble_for(s->why)->reason);
     if (!eject)
         return;
@@ -4120,7 +5157,7 @@ static void server_mark_up(struct server *s)
     s->down = false;
     s->failures = 0;
     list_cut(&s->in_down);
-    log_at(LOG_NOTICE, "pool '%s': server '%s' is up", s->pool->name, s->conf->name);
+    log_of(EVENT_server_up, s->pool->name, s->conf->name, "is up");
     if (s->pool->conf->auto_eject_hosts)
         pool_ring(s->pool);
 }
@@ -4156,6 +5193,7 @@ static struct lane *server_lane(struct server *s, uint32_t client, const struct 
     if (*why == 0)
         return lane;
     server_count_loss(s, *why);
+    server_tell_loss(s, *why, false);
     if (*why != EMFILE && *why != ENFILE && *why != ENOMEM && *why != ENOBUFS)
         server_failed(s, *why);             /* else it is we who are short of something */
     return NULL;
@@ -4512,7 +5550,8 @@ static void part_fail(struct part *p, int why, bool unsent)
 
 static bool client_over_limit(struct client *c)
 {
-    return c->conn.out.len + c->held > (uint64_t)c->pool->conf->client_output_limit;
+    int64_t limit = c->pool->conf->client_output_limit;
+    return limit > 0 && c->conn.out.len + c->held > (uint64_t)limit;
 }
 
 /* Bytes of a part's reply have come, its `last` ones perhaps. */
@@ -4662,9 +5701,7 @@ static void lane_lost(struct lane *lane, int why)
     lane_disconnect(lane, &unsent);
     if (!late)
         server_count_loss(s, why);
-    if (!s->pool->worker->stopping)
-        log_at(idle ? LOG_INFO : LOG_WARN, "pool '%s': server '%s' lost: %s", s->pool->name,
-               s->conf->name, trouble_for(why)->reason);
+    server_tell_loss(s, why, idle);
     bool fell = !idle && !late && server_failed(s, why);
     struct part *later = lane_unsent(lane, wrote), *sent = lane->first;
     lane->first = lane->last = NULL;
@@ -4697,7 +5734,7 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
     if (!good) {
         while (reply.len > 0 && is_space(reply.at[reply.len - 1]))
             reply.len--;
-        log_at(LOG_WARN, "pool '%s': server '%s' refuses us: %.*s", s->pool->name, s->conf->name,
+        log_of(EVENT_server_refused, s->pool->name, s->conf->name, "refuses us: %.*s",
                (int)least_of(reply.len, 200), reply.at);
         lane_lost(lane, why);
         return false;
@@ -5427,9 +6464,9 @@ static void client_gone(struct conn *conn, int why)
         c->pool->stats.client_err++;
     c->counted = true;
     if (why == ENOBUFS)
-        log_at(LOG_WARN, "pool '%s': a client left more than client_output_limit unread", c->pool->name);
+        log_of(EVENT_client_closed, c->pool->name, NULL, "a client left more than client_output_limit unread");
     if (why == ENOMEM)
-        log_at(LOG_WARN, "pool '%s': a client was closed for want of memory", c->pool->name);
+        log_of(EVENT_client_closed, c->pool->name, NULL, "a client was closed for want of memory");
     if (why == 0 && (c->requests > 0 || conn->out.len > 0)) {
         conn_touch(conn);                   /* it only sends no more: it gets its replies */
         if (c->requests == 0)
@@ -5447,7 +6484,7 @@ static const struct role client_role = {client_bytes, client_gone, false};
 static void pool_shut_door(struct pool *pool, int why)
 {
     if (pool->loop->now >= pool->door_told + 10000 || pool->door_told == 0) {
-        log_at(LOG_WARN, "pool '%s': accept: %s", pool->name, strerror(why));
+        log_of(EVENT_accept_failed, pool->name, NULL, "accept: %s", strerror(why));
         pool->door_told = pool->loop->now;
     }
     if (watch_for(&pool->door, 0))
@@ -5458,7 +6495,8 @@ static void pool_refuse(struct pool *pool, int fd, const char *why)
 {
     struct bytes text = pool->conf->protocol == REDIS ? lit("-ERR max number of clients reached\r\n")
                                                       : lit("SERVER_ERROR too many open connections\r\n");
-    log_at(LOG_WARN, "pool '%s': a client was refused: %s", pool->name, why);
+    char who[SOCKET_TEXT];
+    log_of(EVENT_client_refused, pool->name, NULL, "client %s was refused: %s", socket_text(fd, true, who), why);
     (void)!send(fd, text.at, text.len, MSG_NOSIGNAL);
     close(fd);
 }
@@ -5525,9 +6563,7 @@ static void pool_preconnect(struct pool *pool)
     for (uint32_t i = 0; i < pool->servers; i++)
         for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++) {
             int why;
-            if (server_lane(&pool->server[i], n, &lane_role, &why) == NULL)
-                log_at(LOG_WARN, "pool '%s': connect to server '%s' failed: %s", pool->name,
-                       pool->server[i].conf->name, trouble_for(why)->reason);
+            (void)server_lane(&pool->server[i], n, &lane_role, &why);
         }
 }
 
@@ -5590,7 +6626,7 @@ static void server_named(struct server *s)
     if (s->known)
         s->address = s->name.address;
     else
-        log_at(LOG_WARN, "pool '%s': address resolution of server '%s' failed", s->pool->name,
+        log_of(EVENT_server_unknown, s->pool->name, s->conf->name, "has no address: '%s' is not resolved",
                s->conf->host);
     for (uint32_t i = 0; i <= (uint32_t)s->pool->conf->server_connections; i++) {
         lane = i < (uint32_t)s->pool->conf->server_connections ? &s->lane[i] : &s->probe;
@@ -5725,67 +6761,60 @@ static void snapshot_add(struct snapshot *sum, const struct snapshot *s, const s
 
 /* ---- twemproxy's JSON, with its punctuation */
 
-struct json { struct mem *mem; struct queue out; bool ok; };
-
-static void json_put(struct json *j, struct bytes b)
+static void json_name(struct pen *j, struct bytes name)
 {
-    j->ok = j->ok && nut_queue_put(j->mem, &j->out, b);
-}
-
-static void json_name(struct json *j, struct bytes name)
-{
-    json_put(j, lit("\""));
+    pen_put(j, lit("\""));
     for (size_t i = 0; i < name.len; i++) {
         char escaped[8];
         if (name.at[i] == '"' || name.at[i] == '\\' || octet(name.at[i]) < ' ') {
             snprintf(escaped, sizeof escaped, "\\u%04x", octet(name.at[i]));
-            json_put(j, bytes_of(escaped));
+            pen_put(j, bytes_of(escaped));
         } else {
-            json_put(j, (struct bytes){&name.at[i], 1});
+            pen_put(j, (struct bytes){&name.at[i], 1});
         }
     }
-    json_put(j, lit("\""));
+    pen_put(j, lit("\""));
 }
 
-static void json_number(struct json *j, const char *name, uint64_t n)
+static void json_number(struct pen *j, const char *name, uint64_t n)
 {
     char digits[20];
     json_name(j, bytes_of(name));
-    json_put(j, lit(":"));
-    json_put(j, (struct bytes){digits, number_write(digits, n)});
+    pen_put(j, lit(":"));
+    pen_put(j, (struct bytes){digits, number_write(digits, n)});
 }
 
-static void json_text(struct json *j, const char *name, const char *text)
+static void json_text(struct pen *j, const char *name, const char *text)
 {
     json_name(j, bytes_of(name));
-    json_put(j, lit(":"));
+    pen_put(j, lit(":"));
     json_name(j, bytes_of(text));
-    json_put(j, lit(", "));
+    pen_put(j, lit(", "));
 }
 
-static void json_counters(struct json *j, const struct counter *row, size_t n, const void *stats)
+static void json_counters(struct pen *j, const struct counter *row, size_t n, const void *stats)
 {
     for (size_t i = 0; i < n; i++) {
         if (i > 0)
-            json_put(j, lit(", "));
+            pen_put(j, lit(", "));
         json_number(j, row[i].name, counter_in(&row[i], stats));
     }
 }
 
-static void json_pool(struct json *j, const struct pool_conf *pool, const struct pool_stats *stats,
+static void json_pool(struct pen *j, const struct pool_conf *pool, const struct pool_stats *stats,
                       const struct server_stats *server)
 {
     json_name(j, bytes_of(pool->name));
-    json_put(j, lit(": {"));
+    pen_put(j, lit(": {"));
     json_counters(j, pool_stat, countof(pool_stat), stats);
     for (uint32_t i = 0; i < pool->key.servers.n; i++) {
-        json_put(j, i == 0 ? lit(", ") : lit(","));
+        pen_put(j, i == 0 ? lit(", ") : lit(","));
         json_name(j, bytes_of(pool->key.servers.at[i].name));
-        json_put(j, lit(": {"));
+        pen_put(j, lit(": {"));
         json_counters(j, server_stat, countof(server_stat), &server[i]);
-        json_put(j, lit("}"));
+        pen_put(j, lit("}"));
     }
-    json_put(j, lit("}"));
+    pen_put(j, lit("}"));
 }
 
 struct admin {
@@ -5805,35 +6834,35 @@ struct admin {
 /* One who reads the numbers: in `next`, then in `asked`, then in `told`. */
 struct admin_conn { struct conn conn; struct link in_admin; };
 
-static void admin_json(struct admin *a, struct json *j)
+static void admin_json(struct admin *a, struct pen *j)
 {
     const struct server_stats *server = a->sum.server;
     char host[256] = "";
     uint64_t now = clock_wall_us() / 1000000;
     gethostname(host, sizeof host - 1);
-    json_put(j, lit("{"));
+    pen_put(j, lit("{"));
     json_text(j, "service", "nutcracker");  /* what consumers of these numbers look for */
     json_text(j, "source", host);
     json_text(j, "version", NUT_VERSION);
     json_number(j, "uptime", now - least_of(now, a->started));
-    json_put(j, lit(", "));
+    pen_put(j, lit(", "));
     json_number(j, "timestamp", now);
-    json_put(j, lit(", "));
+    pen_put(j, lit(", "));
     json_number(j, "total_connections", a->sum.total);
-    json_put(j, lit(", "));
+    pen_put(j, lit(", "));
     json_number(j, "curr_connections", a->sum.current);
     for (uint32_t i = 0; i < a->conf->pools; i++) {
-        json_put(j, i == 0 ? lit(", ") : lit(","));
+        pen_put(j, i == 0 ? lit(", ") : lit(","));
         json_pool(j, &a->conf->pool[i], &a->sum.pool[i], server);
         server += a->conf->pool[i].key.servers.n;
     }
-    json_put(j, lit("}\n"));
+    pen_put(j, lit("}\n"));
 }
 
 /* All snapshots are back: tell the sum to those who asked. */
 static void admin_tell(struct admin *a)
 {
-    struct json j = {.mem = &a->loop->mem, .ok = true};
+    struct pen j = {.mem = &a->loop->mem, .ok = true};
     memset(a->sum.pool, 0, a->conf->pools * sizeof *a->sum.pool);
     memset(a->sum.server, 0, conf_servers(a->conf) * sizeof *a->sum.server);
     a->sum.total = a->sum.current = 0;
@@ -5954,7 +6983,535 @@ static void admin_free(struct admin *a)
 /* } 13 */
 
 /* ===========================================================================
- * 14. MAIN                                                                 {
+ * 14. TOOLS                                                                {
+ *    gives    conf_load, tool_convert, tool_route, tool_diff
+ *    needs    1-7
+ *    never    opens a socket, resolves a name, or runs a pool
+ *
+ * What is done with a configuration, or with two, without running it.
+ * ======================================================================== */
+
+/* The text of a file ("-": of stdin), in memory from malloc that the caller
+ * frees; NULL and *why when it cannot be had. */
+static char *file_read(const char *path, size_t *len, const char **why)
+{
+    struct stat st;
+    char *text = NULL;
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
+    if (f == NULL || fstat(fileno(f), &st) == -1)
+        *why = strerror(errno);
+    else if (S_ISDIR(st.st_mode))
+        *why = strerror(EISDIR);
+    else if ((text = malloc(NUT_CONF_MAX + 1)) == NULL)
+        *why = strerror(ENOMEM);
+    else if ((*len = fread(text, 1, NUT_CONF_MAX + 1, f)) > NUT_CONF_MAX || ferror(f)) {
+        *why = ferror(f) ? strerror(errno) : "it is too large for a configuration";
+        free(text);
+        text = NULL;
+    }
+    if (f != NULL && f != stdin)
+        fclose(f);
+    return text;
+}
+
+static void queue_print(const struct queue *q, FILE *to)
+{
+    for (const struct piece *p = q->first; p != NULL; p = p->next)
+        fwrite(p->at, 1, p->len, to);
+}
+
+/* Whether a file is twemproxy's, by its name. */
+static bool path_is_yaml(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot != NULL && (strcmp(dot, ".yml") == 0 || strcmp(dot, ".yaml") == 0);
+}
+
+/* Check a configuration's text; false: all that is wrong was said. */
+static bool conf_load_text(struct conf *conf, const char *path, struct bytes text, bool yaml)
+{
+    bool ok = conf_read(conf, path, text, yaml);
+    queue_print(&conf->told, stderr);
+    if (!ok)
+        fprintf(stderr, "nutproxy: configuration file '%s' syntax is invalid\n", path);
+    return ok;
+}
+
+/* Read and check a configuration; false: all that is wrong was said. */
+static bool conf_load(struct conf *conf, const char *path)
+{
+    const char *why = "";
+    size_t len = 0;
+    char *text = file_read(path, &len, &why);
+    bool ok = text != NULL && conf_load_text(conf, path, (struct bytes){text, len}, path_is_yaml(path));
+    if (text == NULL)
+        fprintf(stderr, "nutproxy: configuration file '%s' cannot be read: %s\n", path, why);
+    free(text);
+    return ok;
+}
+
+/* Say on stderr what went wrong, and what the tool is given. */
+static int tool_bad(const char *what, const char *word, const char *usage)
+{
+    fprintf(stderr, "nutproxy: %s%s%s%s\nUsage: %s\n", what, word == NULL ? "" : " '", word == NULL ? "" : word,
+            word == NULL ? "" : "'", usage);
+    return 1;
+}
+
+/* The exit status of a tool whose output was written. */
+static int tool_end(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    fprintf(stderr, "nutproxy: the output cannot be written: %s\n", strerror(errno));
+    return 1;
+}
+
+/* ---- convert */
+
+static const char convert_usage[] =
+    "nutproxy convert FILE    (- for stdin)\n"
+    "Print the configuration of twemproxy (nutcracker.yml) as one of nutproxy that behaves\n"
+    "the same; on stderr, what means something else here.";
+
+static int tool_convert(int argc, char **argv)
+{
+    struct conf conf = {0};
+    const char *why = "", *path = argc == 2 ? argv[1] : NULL;
+    size_t len = 0;
+    if (path == NULL || (path[0] == '-' && path[1] != '\0'))
+        return tool_bad("convert is given one file", NULL, convert_usage);
+    char *text = file_read(path, &len, &why);
+    if (text == NULL) {
+        fprintf(stderr, "nutproxy: '%s' cannot be read: %s\n", path, why);
+        return 1;
+    }
+    struct bytes yaml = {text, len};
+    bool ok = conf_load_text(&conf, path, yaml, true);
+    struct pen pen = {.mem = &conf.mem, .ok = true};
+    if (ok && !conf_convert(&conf, yaml, &pen)) {
+        fprintf(stderr, "nutproxy: out of memory\n");
+        ok = false;
+    }
+    if (ok) {
+        queue_print(&conf.notes, stderr);
+        queue_print(&pen.out, stdout);
+    }
+    nut_queue_free(&conf.mem, &pen.out);
+    conf_free(&conf);
+    free(text);
+    return ok ? tool_end() : 1;
+}
+
+/* ---- route */
+
+/* A pool of a configuration, and the ring of those of its servers that are in. */
+struct plan {
+    struct mem              *mem;
+    const struct pool_conf  *pool;
+    struct member           *member;        /* one for each server */
+    struct ring              ring;
+};
+
+static bool plan_open(struct plan *plan, struct mem *m, const struct pool_conf *pool)
+{
+    const struct server_list *list = &pool->key.servers;
+    *plan = (struct plan){.mem = m, .pool = pool};
+    plan->member = mem_take(m, list->n * sizeof *plan->member);
+    for (uint32_t i = 0; plan->member != NULL && i < list->n; i++)
+        plan->member[i] = (struct member){.name = bytes_of(list->at[i].name), .weight = list->at[i].weight};
+    return plan->member != NULL &&
+           nut_ring_build(m, &plan->ring, (enum spread)pool->key.distribution, plan->member, list->n);
+}
+
+static void plan_free(struct plan *plan)
+{
+    if (plan->member != NULL)
+        mem_give(plan->mem, plan->member, plan->pool->key.servers.n * sizeof *plan->member);
+    nut_ring_free(plan->mem, &plan->ring);
+}
+
+/* The server for a hash; NULL: all are out. */
+static const struct server_conf *plan_pick(const struct plan *plan, uint32_t hash)
+{
+    uint32_t server = nut_ring_pick(&plan->ring, hash, 0);
+    return server == NUT_NOBODY ? NULL : &plan->pool->key.servers.at[server];
+}
+
+/* Take the server `name` out; false: there is none. */
+static bool plan_take_out(struct plan *plan, const char *name)
+{
+    const struct server_list *list = &plan->pool->key.servers;
+    bool found = false;
+    for (uint32_t i = 0; i < list->n; i++)
+        if (strcmp(list->at[i].name, name) == 0)
+            found = plan->member[i].out = true;
+    return found && nut_ring_build(plan->mem, &plan->ring, plan->ring.spread, plan->member, list->n);
+}
+
+#define ADDRESS_TEXT 300                    /* a host of 255 bytes or a path, a port, brackets */
+
+static const char *server_address(const struct server_conf *s, char to[ADDRESS_TEXT])
+{
+    bool bare = s->port != 0 && strchr(s->host, ':') != NULL;
+    int n = snprintf(to, ADDRESS_TEXT, "%s%s%s", bare ? "[" : "", s->host, bare ? "]" : "");
+    if (s->port != 0)
+        snprintf(to + n, ADDRESS_TEXT - (size_t)n, ":%u", (unsigned)s->port);
+    return to;
+}
+
+static void route_print(const struct plan *plan, struct bytes key)
+{
+    char line[16], address[ADDRESS_TEXT];
+    uint32_t hash = key_hash(&plan->pool->key, key);
+    const struct server_conf *s = plan_pick(plan, hash);
+    fwrite(key.at, 1, key.len, stdout);
+    fwrite(line, 1, (size_t)snprintf(line, sizeof line, "\t%08x\t", hash), stdout);
+    fputs(s == NULL ? "-" : s->name, stdout);
+    fputs("\t", stdout);
+    fputs(s == NULL ? "-" : server_address(s, address), stdout);
+    fputs("\n", stdout);
+}
+
+/* The keys of `from`, one a line, each given to `take`. */
+static void lines_of(FILE *from, void (*take)(void *to, struct bytes key), void *to)
+{
+    char *line = NULL;
+    size_t room = 0;
+    bool told = false;
+    for (ssize_t n; (n = getline(&line, &room, from)) != -1; ) {
+        size_t len = (size_t)n - (line[n - 1] == '\n');
+        if (len > 0 && line[len - 1] == '\r' && !told) {
+            fprintf(stderr, "nutproxy: keys end with a carriage return, which counts as part of them\n");
+            told = true;
+        }
+        take(to, (struct bytes){line, len});
+    }
+    free(line);
+}
+
+static void route_take(void *to, struct bytes key) { route_print(to, key); }
+
+static const char route_usage[] =
+    "nutproxy route -c FILE [--down NAME]... [POOL] [KEY]...\n"
+    "Print for each key (without KEYs: for each line of stdin) the key, its hash, the server's\n"
+    "name and address, with a tab between.  FILE is an INI, or twemproxy's .yml.  POOL may be\n"
+    "left out where there is one.  --down: as when NAME is ejected.";
+
+struct route { const char *conf, *down[64]; int downs; };
+
+/* Read the options; -1: they are wrong, which was said, or where the words begin. */
+static int route_options(struct route *r, int argc, char **argv)
+{
+    static const struct option longer[] = {
+        { "conf-file", required_argument, NULL, 'c' }, { "down", required_argument, NULL, 'd' }, { NULL, 0, NULL, 0 },
+    };
+    int c;
+    while ((c = getopt_long(argc, argv, "+:c:", longer, NULL)) != -1) {
+        if (c == 'c') {
+            r->conf = optarg;
+        } else if (c == 'd' && r->downs < (int)countof(r->down)) {
+            r->down[r->downs++] = optarg;
+        } else {
+            tool_bad(c == 'd' ? "--down is given too often" : c == ':' ? "a value is missing behind" :
+                     "route has no option", argv[optind - 1], route_usage);
+            return -1;
+        }
+    }
+    if (r->conf != NULL)
+        return optind;
+    tool_bad("route is given a configuration with -c", NULL, route_usage);
+    return -1;
+}
+
+/* The pool that is asked for: the one that *at names, or the only one.  NULL:
+ * that is none, which was said. */
+static const struct pool_conf *route_pool(const struct conf *conf, int argc, char **argv, int *at)
+{
+    const struct pool_conf *pool = *at < argc ? conf_pool_named(conf, bytes_of(argv[*at])) : NULL;
+    if (pool != NULL)
+        (*at)++;
+    else if (conf->pools == 1)
+        pool = &conf->pool[0];
+    if (pool != NULL && pool->key.distribution == RANDOM) {
+        fprintf(stderr, "nutproxy: pool '%s' is random: no key has a place\n", pool->name);
+        return NULL;
+    }
+    if (pool != NULL)
+        return pool;
+    fprintf(stderr, "nutproxy: %s%s%swhich pool?", *at < argc ? "'" : "", *at < argc ? argv[*at] : "",
+            *at < argc ? "' is no pool: " : "");
+    for (uint32_t i = 0; i < conf->pools; i++)
+        fprintf(stderr, " %s", conf->pool[i].name);
+    fputs("\n", stderr);
+    return NULL;
+}
+
+static int tool_route(int argc, char **argv)
+{
+    struct route route = {0};
+    struct conf conf = {0};
+    struct plan plan = {0};
+    int at = route_options(&route, argc, argv);
+    if (at == -1)
+        return 1;
+    const struct pool_conf *pool = conf_load(&conf, route.conf) ? route_pool(&conf, argc, argv, &at) : NULL;
+    bool ok = pool != NULL && plan_open(&plan, &conf.mem, pool);
+    for (int i = 0; ok && i < route.downs; i++)
+        if (!plan_take_out(&plan, route.down[i])) {
+            fprintf(stderr, "nutproxy: pool '%s' has no server '%s'\n", pool->name, route.down[i]);
+            ok = false;
+        }
+    if (ok && route.downs > 0 && !pool->key.auto_eject_hosts)
+        fprintf(stderr, "nutproxy: pool '%s' has no auto_eject_hosts: keys of a server that is down stay there, and "
+                "fail\n", pool->name);
+    if (ok && at == argc)
+        lines_of(stdin, route_take, &plan);
+    for (; ok && at < argc; at++)
+        route_print(&plan, bytes_of(argv[at]));
+    plan_free(&plan);
+    conf_free(&conf);
+    return ok ? tool_end() : 1;
+}
+
+/* ---- diff */
+
+static const char diff_usage[] =
+    "nutproxy diff [--keys FILE] OLD NEW\n"
+    "Print, for each pool that both configurations have, what share of the key space moves to a\n"
+    "server with another address, and between which.  Either is an INI, or twemproxy's .yml.\n"
+    "--keys: count these keys, one a line (- for stdin), instead of the key space.";
+
+/* What moves in one pool.  Servers are the same where their addresses are. */
+struct diff {
+    struct diff *next;
+    struct plan  old, new;
+    uint64_t    *count;                     /* of old server x and new server y, at [x * servers + y] */
+    uint64_t     all, moved;
+};
+
+/* One line of what moves. */
+struct move { uint64_t count; uint32_t from, to; };
+
+static uint32_t plan_servers(const struct plan *plan) { return plan->pool->key.servers.n; }
+
+static bool diff_same(const struct diff *d, uint32_t from, uint32_t to)
+{
+    const struct server_conf *a = &d->old.pool->key.servers.at[from], *b = &d->new.pool->key.servers.at[to];
+    return a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
+/* A key, for all pools that are compared. */
+static void diff_take(void *to, struct bytes key)
+{
+    for (struct diff *d = to; d != NULL; d = d->next) {
+        uint32_t from = nut_ring_pick(&d->old.ring, key_hash(&d->old.pool->key, key), 0);
+        uint32_t at = nut_ring_pick(&d->new.ring, key_hash(&d->new.pool->key, key), 0);
+        d->count[(size_t)from * plan_servers(&d->new) + at]++;
+        d->all++;
+    }
+}
+
+/* The shares of the key space that each server has: of the hash values that the
+ * pool's function can give. */
+static void plan_shares(const struct plan *plan, uint64_t *share)
+{
+    struct point all = {UINT32_MAX, 0};
+    struct ring one = {.spread = KETAMA, .points = 1, .point = &all};
+    nut_rings_compare(&plan->ring, &one, nut_hash_space((int)plan->pool->key.hash), share, 1);
+}
+
+/* With two hash functions a key's places have nothing to do with each other, so
+ * the share of a pair is the product of theirs. */
+static bool diff_unrelated(struct diff *d, struct mem *m)
+{
+    uint32_t n = plan_servers(&d->old), k = plan_servers(&d->new);
+    uint64_t *share = mem_zero(m, (n + k) * sizeof *share);
+    if (share == NULL)
+        return false;
+    plan_shares(&d->old, share);
+    plan_shares(&d->new, share + n);
+    d->all = (uint64_t)1 << 32;
+    for (uint32_t x = 0; x < n; x++)
+        for (uint32_t y = 0; y < k; y++)
+            d->count[(size_t)x * k + y] =
+                (uint64_t)((double)share[x] / (double)nut_hash_space((int)d->old.pool->key.hash) *
+                           (double)share[n + y] /
+                           (double)nut_hash_space((int)d->new.pool->key.hash) * (double)d->all);
+    mem_give(m, share, (n + k) * sizeof *share);
+    return true;
+}
+
+static int moves_order(const void *a, const void *b)
+{
+    const struct move *p = a, *q = b;
+    return p->count != q->count ? (p->count > q->count ? -1 : 1) : p->from != q->from ? (p->from < q->from ? -1 : 1)
+         : p->to < q->to ? -1 : p->to > q->to;
+}
+
+/* Say what a reader of the numbers must know. */
+static void diff_remark(const struct diff *d, bool keys)
+{
+    const struct pool_fields *a = &d->old.pool->key, *b = &d->new.pool->key;
+    const char *old_tag = a->hash_tag == NULL ? "" : a->hash_tag, *new_tag = b->hash_tag == NULL ? "" : b->hash_tag;
+    if (!keys && a->hash != b->hash)
+        printf("  (the hash changes from %s to %s: this is what to expect of keys in large numbers)\n",
+               nut_hash_name((int)a->hash), nut_hash_name((int)b->hash));
+    if (!keys && strcmp(old_tag, new_tag) != 0)
+        printf("  (the hash_tag changes: keys with one move as well; --keys counts them)\n");
+    if (a->protocol != b->protocol)
+        printf("  (the protocol changes)\n");
+}
+
+/* Print the moves, the largest first; false: no memory. */
+static bool diff_print(struct diff *d, struct mem *m, bool keys)
+{
+    uint32_t n = plan_servers(&d->old), k = plan_servers(&d->new);
+    size_t moves = 0, room = 0;
+    for (size_t i = 0; i < (size_t)n * k; i++)
+        room += d->count[i] > 0;
+    struct move *move = mem_take(m, room * sizeof *move);
+    if (move == NULL)
+        return false;
+    for (uint32_t x = 0; x < n; x++)
+        for (uint32_t y = 0; y < k; y++)
+            if (d->count[(size_t)x * k + y] > 0 && !diff_same(d, x, y)) {
+                move[moves++] = (struct move){d->count[(size_t)x * k + y], x, y};
+                d->moved += d->count[(size_t)x * k + y];
+            }
+    qsort(move, moves, sizeof *move, moves_order);
+    double percent = d->all == 0 ? 0 : 100.0 / (double)d->all;
+    printf("%s: %.6f %% of the %s moves (%llu of %llu)\n", d->new.pool->name, percent * (double)d->moved,
+           keys ? "keys" : "key space",
+           (unsigned long long)d->moved, (unsigned long long)d->all);
+    for (size_t i = 0; i < moves; i++) {
+        char from[ADDRESS_TEXT], to[ADDRESS_TEXT];
+        const struct server_conf *a = &d->old.pool->key.servers.at[move[i].from];
+        const struct server_conf *b = &d->new.pool->key.servers.at[move[i].to];
+        printf("  %s (%s) -> %s (%s)  %.6f %% (%llu)\n", a->name, server_address(a, from), b->name,
+               server_address(b, to), percent * (double)move[i].count, (unsigned long long)move[i].count);
+    }
+    mem_give(m, move, room * sizeof *move);
+    diff_remark(d, keys);
+    return true;
+}
+
+static size_t diff_size(const struct diff *d)
+{
+    return (size_t)plan_servers(&d->old) * plan_servers(&d->new) * sizeof *d->count;
+}
+
+/* Compare one pool over the key space; false: no memory. */
+static bool diff_space(struct diff *d, struct mem *m)
+{
+    const struct pool_fields *old = &d->old.pool->key, *new = &d->new.pool->key;
+    if (old->hash != new->hash)
+        return diff_unrelated(d, m);
+    d->all = nut_hash_space((int)old->hash);
+    nut_rings_compare(&d->old.ring, &d->new.ring, d->all, d->count, plan_servers(&d->new));
+    return true;
+}
+
+/* Begin to compare a pool, in front of the others in *list; false: no memory. */
+static bool diff_open(struct diff **list, struct mem *m, const struct pool_conf *old, const struct pool_conf *new)
+{
+    struct diff *d = mem_zero(m, sizeof *d);
+    if (d == NULL)
+        return false;
+    d->next = *list;
+    *list = d;
+    d->old.pool = old;
+    d->new.pool = new;
+    d->count = mem_zero(m, diff_size(d));
+    return plan_open(&d->old, m, old) && plan_open(&d->new, m, new) && d->count != NULL;
+}
+
+static void diff_free(struct diff *d, struct mem *m)
+{
+    mem_give(m, d->count, diff_size(d));
+    plan_free(&d->old);
+    plan_free(&d->new);
+    mem_give(m, d, sizeof *d);
+}
+
+/* Compare all pools that both have; `keys`: by these, not over the key space.
+ * False: no memory. */
+static bool diff_all(const struct conf *old, const struct conf *new, struct mem *m, FILE *keys)
+{
+    struct diff *list = NULL;
+    bool ok = true;
+    for (uint32_t i = new->pools; i-- > 0 && ok; ) {
+        const struct pool_conf *after = &new->pool[i], *before = conf_pool_named(old, bytes_of(after->name));
+        if (before == NULL)
+            printf("%s: is new\n", after->name);
+        else if (before->key.distribution == RANDOM || after->key.distribution == RANDOM)
+            printf("%s: is random: no key has a place\n", after->name);
+        else
+            ok = diff_open(&list, m, before, after);
+    }
+    if (ok && keys != NULL)
+        lines_of(keys, diff_take, list);
+    for (struct diff *d = list, *next; d != NULL; d = next) {
+        next = d->next;
+        ok = ok && (keys != NULL || diff_space(d, m)) && diff_print(d, m, keys != NULL);
+        diff_free(d, m);
+    }
+    for (uint32_t i = 0; i < old->pools; i++)
+        if (conf_pool_named(new, bytes_of(old->pool[i].name)) == NULL)
+            printf("%s: is gone\n", old->pool[i].name);
+    return ok;
+}
+
+static int tool_diff(int argc, char **argv)
+{
+    static const struct option longer[] = { { "keys", required_argument, NULL, 'k' }, { NULL, 0, NULL, 0 } };
+    const char *path = NULL;
+    FILE *keys = NULL;
+    int c;
+    while ((c = getopt_long(argc, argv, ":", longer, NULL)) != -1) {
+        if (c != 'k')
+            return tool_bad(c == ':' ? "a value is missing behind" : "diff has no option", argv[optind - 1],
+                            diff_usage);
+        path = optarg;
+    }
+    if (argc - optind != 2)
+        return tool_bad("diff is given two configurations", NULL, diff_usage);
+    if (path != NULL && (keys = strcmp(path, "-") == 0 ? stdin : fopen(path, "r")) == NULL) {
+        fprintf(stderr, "nutproxy: '%s' cannot be read: %s\n", path, strerror(errno));
+        return 1;
+    }
+    struct conf old = {0}, new = {0};
+    bool ok = conf_load(&old, argv[optind]);
+    ok = conf_load(&new, argv[optind + 1]) && ok;
+    if (ok && !diff_all(&old, &new, &new.mem, keys)) {
+        fprintf(stderr, "nutproxy: out of memory\n");
+        ok = false;
+    }
+    conf_free(&old);
+    conf_free(&new);
+    if (keys != NULL && keys != stdin)
+        fclose(keys);
+    return ok ? tool_end() : 1;
+}
+
+/* The tool that the first word names, or NULL. */
+static int (*tool_named(const char *name))(int argc, char **argv)
+{
+    static const struct { const char *name; int (*run)(int argc, char **argv); } tools[] = {
+        /* name       what it does */
+        { "convert",  tool_convert },
+        { "diff",     tool_diff    },
+        { "route",    tool_route   },
+    };
+    for (size_t i = 0; i < countof(tools); i++)
+        if (strcmp(tools[i].name, name) == 0)
+            return tools[i].run;
+    return NULL;
+}
+/* } 14 */
+
+/* ===========================================================================
+ * 15. MAIN                                                                 {
  *    gives    main
  *    needs    every room
  *    never    holds a rule
@@ -6106,46 +7663,6 @@ static bool options_read(struct options *o, int argc, char **argv)
     return true;
 }
 
-/* The text of a file, in memory from malloc that the caller frees; NULL and
- * *why when it cannot be had. */
-static char *file_read(const char *path, size_t *len, const char **why)
-{
-    struct stat st;
-    char *text = NULL;
-    FILE *f = fopen(path, "r");
-    if (f == NULL || fstat(fileno(f), &st) == -1)
-        *why = strerror(errno);
-    else if (S_ISDIR(st.st_mode))
-        *why = strerror(EISDIR);
-    else if ((text = malloc(NUT_CONF_MAX + 1)) == NULL)
-        *why = strerror(ENOMEM);
-    else if ((*len = fread(text, 1, NUT_CONF_MAX + 1, f)) > NUT_CONF_MAX || ferror(f)) {
-        *why = ferror(f) ? strerror(errno) : "it is too large for a configuration";
-        free(text);
-        text = NULL;
-    }
-    if (f != NULL)
-        fclose(f);
-    return text;
-}
-
-/* Read and check the configuration; false: all that is wrong was said. */
-static bool conf_load(struct conf *conf, const char *path)
-{
-    const char *why = "";
-    size_t len = 0;
-    char *text = file_read(path, &len, &why);
-    bool ok = text != NULL && conf_read(conf, path, (struct bytes){text, len});
-    if (text == NULL)
-        fprintf(stderr, "nutproxy: configuration file '%s' cannot be read: %s\n", path, why);
-    for (const struct piece *p = conf->told.first; p != NULL; p = p->next)
-        fwrite(p->at, 1, p->len, stderr);
-    free(text);
-    if (!ok)
-        fprintf(stderr, "nutproxy: configuration file '%s' syntax is invalid\n", path);
-    return ok;
-}
-
 /* ---- the house: all that runs */
 
 struct house {
@@ -6170,6 +7687,22 @@ static bool listen_address(struct address *a, const char *host, uint16_t port)
     if (strcmp(host, "*") == 0)
         host = "0.0.0.0";
     return address_read(a, host, port) || address_resolve(a, host, port);
+}
+
+/* Whether all pools listen on addresses that there are; who does not is told. */
+static bool house_addresses(const struct conf *conf)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < conf->pools; i++) {
+        struct address a;
+        const struct listen_conf *l = &conf->pool[i].key.listen;
+        if (listen_address(&a, l->host, l->port))
+            continue;
+        fprintf(stderr, "%s:%d: pool '%s': address '%s' cannot be resolved\n", conf->file, conf->pool[i].line,
+                conf->pool[i].name, l->host);
+        all = false;
+    }
+    return all;
 }
 
 static int house_bind(const char *what, const char *host, uint16_t port, struct listening how)
@@ -6263,7 +7796,7 @@ static bool house_write_pid(struct house *h)
     size_t len = number_write(text, (uint64_t)getpid());
     bool ok = fd != -1 && write(fd, text, len) == (ssize_t)len;
     if (!ok)
-        log_at(LOG_ALWAYS, "pid file '%s' cannot be written: %s", path, strerror(errno));
+        log_of(EVENT_start_failed, NULL, NULL, "pid file '%s' cannot be written: %s", path, strerror(errno));
     if (fd != -1)
         close(fd);
     if (ok)
@@ -6429,7 +7962,7 @@ static void worker_free(struct worker *w)
     nut_frame_free(m, &w->frame);
     loop_free(&w->loop);
     if (m->used > 0)
-        log_at(LOG_ERROR, "%zu bytes of memory were not given back", m->used);
+        log_of(EVENT_memory_left, NULL, NULL, "%zu bytes of memory were not given back", m->used);
 }
 
 /* Set up worker `n`, with its listening sockets. */
@@ -6477,7 +8010,7 @@ static void house_level(int by)
     if (level < 0 || level > LOG_MOST)
         return;
     atomic_store(&logger.level, level);
-    log_at(LOG_ALWAYS, "%s log level to %d", by > 0 ? "up" : "down", level);
+    log_of(EVENT_log_level, NULL, NULL, "%s log level to %d", by > 0 ? "up" : "down", level);
 }
 
 static void house_signal(struct watch *watch, uint32_t sees)
@@ -6489,7 +8022,7 @@ static void house_signal(struct watch *watch, uint32_t sees)
     if (read(watch->fd, &info, sizeof info) != (ssize_t)sizeof info)
         return;
     int signal = (int)info.ssi_signo;
-    log_at(LOG_ALWAYS, "signal %d (SIG%s) received", signal,
+    log_of(EVENT_signal, NULL, NULL, "signal %d (SIG%s) received", signal,
            signal == SIGINT ? "INT" : signal == SIGTERM ? "TERM" : signal == SIGHUP ? "HUP" :
            signal == SIGTTIN ? "TTIN" : signal == SIGTTOU ? "TTOU" : signal == SIGUSR1 ? "USR1" : "USR2");
     switch (signal) {
@@ -6498,7 +8031,7 @@ static void house_signal(struct watch *watch, uint32_t sees)
         break;
     case SIGHUP:
         if (log != NULL && log[0] != '\0' && !log_open(log))
-            log_at(LOG_ALWAYS, "log file '%s' cannot be opened: %s", log, strerror(errno));
+            log_of(EVENT_log_failed, NULL, NULL, "log file '%s' cannot be opened: %s", log, strerror(errno));
         break;
     case SIGTTIN:
         house_level(+1);
@@ -6571,12 +8104,15 @@ static bool house_open(struct house *h)
 static void house_run(struct house *h)
 {
     struct utsname u;
+    char stats[SOCKET_TEXT];
     uname(&u);
-    log_at(LOG_ALWAYS, "nutproxy-%s built for %s %s %s started on pid %d", NUT_VERSION, u.sysname,
+    log_of(EVENT_started, NULL, NULL, "nutproxy-%s built for %s %s %s started on pid %d", NUT_VERSION, u.sysname,
            u.release, u.machine, (int)getpid());
     for (uint32_t i = 0; i < h->conf.pools; i++)
-        log_at(LOG_NOTICE, "pool '%s' listens on %s, servers: %u", h->conf.pool[i].name,
+        log_of(EVENT_listening, h->conf.pool[i].name, NULL, "listens on %s, servers: %u",
                h->conf.pool[i].key.listen.text, h->conf.pool[i].key.servers.n);
+    if (h->stats_door != -1)
+        log_of(EVENT_listening, NULL, NULL, "stats: listens on %s", socket_text(h->stats_door, false, stats));
     while (h->stopped < h->workers) {
         loop_serve(&h->loop, loop_patience(&h->loop, UINT64_MAX));
         loop_show_again(&h->loop);
@@ -6589,7 +8125,7 @@ static void house_run(struct house *h)
     admin_free(&h->admin);
     mem_give(&h->loop.mem, h->worker, h->workers * sizeof *h->worker);
     loop_free(&h->loop);
-    log_at(LOG_ALWAYS, "done");
+    log_of(EVENT_stopped, NULL, NULL, "done");
 }
 
 /* Start, run, stop: the exit status. */
@@ -6598,6 +8134,8 @@ static int house_main(struct house *h)
     const char *log = h->options.log != NULL ? h->options.log : h->conf.process.log;
     atomic_store(&logger.level, (int)(h->options.level >= 0 ? least_of((size_t)h->options.level, LOG_MOST)
                                                             : (size_t)h->conf.process.log_level));
+    logger.json = h->conf.process.log_format == 1;
+    logger.journal = (log == NULL || log[0] == '\0') && log_is_journal();
     if (log != NULL && log[0] != '\0' && !log_open(log)) {
         fprintf(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
         return 1;
@@ -6610,6 +8148,8 @@ static int house_main(struct house *h)
     for (uint32_t i = 0; i < h->workers * h->conf.pools; i++)
         h->door[i] = -1;
     h->fd_most = house_descriptors(h);
+    if (h->options.daemonize)
+        umask(0);                           /* as twemproxy's daemon: its sockets are for everybody */
     bool ok = house_listen_stats(h) && house_listen(h);
     if (ok && h->options.daemonize && !house_daemonize()) {
         fprintf(stderr, "nutproxy: cannot become a daemon: %s\n", strerror(errno));
@@ -6617,7 +8157,7 @@ static int house_main(struct house *h)
     }
     ok = ok && house_write_pid(h);
     if (ok && (!house_open(h) || !house_threads(h))) {
-        log_at(LOG_ALWAYS, "cannot start: %s", strerror(errno));
+        log_of(EVENT_start_failed, NULL, NULL, "cannot start: %s", strerror(errno));
         ok = false;
     }
     if (ok)
@@ -6632,6 +8172,9 @@ int main(int argc, char **argv)
 {
     struct house house = {0};
     struct options *o = &house.options;
+    int (*tool)(int, char **) = argc > 1 ? tool_named(argv[1]) : NULL;
+    if (tool != NULL)
+        return tool(argc - 1, argv + 1);
     if (!options_read(o, argc, argv))
         return 1;
     if (o->sample) {
@@ -6649,12 +8192,16 @@ int main(int argc, char **argv)
         return 0;
     }
     bool good = conf_load(&house.conf, o->conf);
-    if (good && o->test)
-        fprintf(stderr, "nutproxy: configuration file '%s' syntax is ok\n", o->conf);
+    if (good)
+        queue_print(&house.conf.notes, stderr);
+    if (good && o->test) {
+        good = house_addresses(&house.conf);
+        fprintf(stderr, "nutproxy: configuration file '%s' syntax is %s\n", o->conf, good ? "ok" : "invalid");
+    }
     int status = !good ? 1 : o->test ? 0 : house_main(&house);
     conf_free(&house.conf);
     return status;
 }
 #endif /* NUT_PROOFS */
-/* } 14 */
+/* } 15 */
 #endif /* NUT_CORE */

@@ -347,42 +347,44 @@
 
 /* -------------------------------------------------------------------- keys
  * One row for each key of the configuration.  PRESET is the default as a user
- * would write it (NULL: none, the key may be absent; "!": it is required).
- * LEAST and MOST bound a number.  Times are milliseconds unless they carry ms,
- * s or m; sizes are bytes unless they carry k, m or g.
+ * would write it (NULL: none, the key may be absent; "!": it is required), and
+ * THEIRS is what twemproxy does without the key, where that differs (NULL: it
+ * does not).  LEAST and MOST bound a number.  Times are milliseconds unless they
+ * carry ms, s or m; sizes are bytes unless they carry k, m or g.
  */
 #define NUT_PROCESS_KEYS(_) \
-/*     key            kind      preset             least most      what it decides */ \
-    _( workers,       COUNT,    "1",               1,    64,       "threads that serve clients, each with its own connections to every server") \
-    _( stats,         TEXT,     "127.0.0.1:22222", 0,    0,        "where the counters can be read: host:port, /path/of/socket, or off") \
-    _( log,           TEXT,     NULL,              0,    0,        "file for the log, reopened on SIGHUP; without it the log goes to stderr") \
-    _( log_level,     LEVEL,    "notice",          0,    11,       "how much is logged: 0..11, or emerg alert crit error warn notice info debug") \
-    _( pid_file,      TEXT,     NULL,              0,    0,        "file for the process id, removed at exit") \
-    _( max_memory,    BYTES,    "0",               0,    INT64_MAX, "bytes for all buffers of the process, 0 for no bound")
+/*     key            kind      preset             theirs          least most      what it decides */ \
+    _( workers,       COUNT,    "1",               NULL,            1,    64,       "threads that serve clients, each with its own connections to every server") \
+    _( stats,         TEXT,     "127.0.0.1:22222", "0.0.0.0:22222", 0,    0,        "where the counters can be read: host:port, /path/of/socket, or off") \
+    _( log,           TEXT,     NULL,              NULL,            0,    0,        "file for the log, reopened on SIGHUP; without it the log goes to stderr") \
+    _( log_level,     LEVEL,    "notice",          NULL,            0,    11,       "how much is logged: 0..11, or emerg alert crit error warn notice info debug") \
+    _( log_format,    FORMAT,   "text",            NULL,            0,    0,        "how the log is written: text, or json with a line for each event") \
+    _( pid_file,      TEXT,     NULL,              NULL,            0,    0,        "file for the process id, removed at exit") \
+    _( max_memory,    BYTES,    "0",               NULL,            0,    INT64_MAX, "bytes for all buffers of the process, 0 for no bound")
 
 #define NUT_POOL_KEYS(_) \
-/*     key                    kind      preset       least most         what it decides */ \
-    _( listen,                LISTEN,   "!",         0,    0,           "where clients connect: host:port, [ipv6]:port, or /path [permissions]") \
-    _( protocol,              PROTOCOL, "memcached", 0,    0,           "what clients and servers speak: redis or memcached") \
-    _( redis,                 SWITCH,   NULL,        0,    1,           "twemproxy's way to say it: true is protocol = redis") \
-    _( hash,                  HASH,     "fnv1a_64",  0,    0,           "one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 hsieh murmur jenkins") \
-    _( hash_tag,              TAG,      NULL,        0,    0,           "two characters; only what stands between them in a key is hashed") \
-    _( distribution,          SPREAD,   "ketama",    0,    0,           "how hashes become servers: ketama modula random") \
-    _( timeout,               MILLIS,   "5s",        0,    86400000,    "patience with a server, from queueing to the whole reply; 0 for ever") \
-    _( backlog,               COUNT,    "512",       0,    INT32_MAX,   "length of the queue of clients not yet accepted") \
-    _( client_connections,    COUNT,    "0",         0,    INT32_MAX,   "most clients at once, 0 for no limit of its own") \
-    _( client_output_limit,   BYTES,    "256m",      65536, INT64_MAX,  "a client that leaves more than this unread is closed") \
-    _( tcpkeepalive,          SWITCH,   "false",     0,    1,           "keep-alive probes on the connections of clients and servers") \
-    _( reuseport,             SWITCH,   "false",     0,    1,           "let several processes listen on the same port") \
-    _( preconnect,            SWITCH,   "false",     0,    1,           "connect to all servers at start") \
-    _( redis_auth,            TEXT,     NULL,        0,    0,           "password for the servers, and asked of clients") \
-    _( redis_db,              COUNT,    "0",         0,    INT32_MAX,   "database selected on every connection to a server") \
-    _( server_connections,    COUNT,    "1",         1,    1024,        "connections to each server; a client stays on one of them") \
-    _( auto_eject_hosts,      SWITCH,   "false",     0,    1,           "give the keys of a failed server to the others") \
-    _( server_failure_limit,  COUNT,    "2",         0,    INT32_MAX,   "failures in a row that mark a server as down") \
-    _( server_retry_timeout,  MILLIS,   "30s",       0,    INT32_MAX,   "an ejected server is not tried for so long") \
-    _( probe_interval,        MILLIS,   "1s",        10,   86400000,    "a server that is down is probed so often") \
-    _( servers,               SERVERS,  "!",         1,    NUT_SERVERS_MAX, "host:port:weight [name] or /path:weight [name], one to an indented line")
+/*     key                    kind      preset       theirs least most         what it decides */ \
+    _( listen,                LISTEN,   "!",         NULL, 0,    0,           "where clients connect: host:port, [ipv6]:port, or /path [permissions]") \
+    _( protocol,              PROTOCOL, "memcached", NULL, 0,    0,           "what clients and servers speak: redis or memcached") \
+    _( redis,                 SWITCH,   NULL,        NULL, 0,    1,           "twemproxy's way to say it: true is protocol = redis") \
+    _( hash,                  HASH,     "fnv1a_64",  NULL, 0,    0,           "one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 hsieh murmur jenkins") \
+    _( hash_tag,              TAG,      NULL,        NULL, 0,    0,           "two characters; only what stands between them in a key is hashed") \
+    _( distribution,          SPREAD,   "ketama",    NULL, 0,    0,           "how hashes become servers: ketama modula random") \
+    _( timeout,               MILLIS,   "5s",        "0",  0,    INT32_MAX,   "patience with a server, from queueing to the whole reply; 0 for ever") \
+    _( backlog,               COUNT,    "512",       NULL, 0,    INT32_MAX,   "length of the queue of clients not yet accepted") \
+    _( client_connections,    COUNT,    "0",         NULL, 0,    INT32_MAX,   "most clients at once, 0 for no limit of its own") \
+    _( client_output_limit,   BYTES,    "256m",      "0",  0,    INT64_MAX,   "a client that leaves more than this unread is closed; 0 for no limit") \
+    _( tcpkeepalive,          SWITCH,   "false",     NULL, 0,    1,           "keep-alive probes on the connections of clients and servers") \
+    _( reuseport,             SWITCH,   "false",     NULL, 0,    1,           "let several processes listen on the same port") \
+    _( preconnect,            SWITCH,   "false",     NULL, 0,    1,           "connect to all servers at start") \
+    _( redis_auth,            TEXT,     NULL,        NULL, 0,    0,           "password for the servers, and asked of clients") \
+    _( redis_db,              COUNT,    "0",         NULL, 0,    INT32_MAX,   "database selected on every connection to a server") \
+    _( server_connections,    COUNT,    "1",         NULL, 1,    1024,        "connections to each server; a client stays on one of them") \
+    _( auto_eject_hosts,      SWITCH,   "false",     NULL, 0,    1,           "give the keys of a failed server to the others") \
+    _( server_failure_limit,  COUNT,    "2",         NULL, 0,    INT32_MAX,   "failures in a row that mark a server as down") \
+    _( server_retry_timeout,  MILLIS,   "30s",       NULL, 0,    INT32_MAX,   "an ejected server is not tried for so long") \
+    _( probe_interval,        MILLIS,   "1s",        NULL, 10,   86400000,    "a server that is down is probed so often") \
+    _( servers,               SERVERS,  "!",         NULL, 1,    NUT_SERVERS_MAX, "host:port:weight [name] or /path:weight [name], one to an indented line")
 
 /* ------------------------------------------------------------------- stats
  * Names and meanings as in twemproxy, in its order.  A COUNTER only grows, a
@@ -412,6 +414,34 @@
     _( in_queue_bytes,     GAUGE,   "current request bytes in incoming queue") \
     _( out_queue,          GAUGE,   "# requests in outgoing queue") \
     _( out_queue_bytes,    GAUGE,   "current request bytes in outgoing queue")
+
+/* ------------------------------------------------------------------ events
+ * What the log tells.  A row is an event, its level (a line is written when that
+ * is at most log_level; ALWAYS: whatever that is), and what has happened.  In the
+ * JSON log the name stands in "event".  Of one event at most 50 lines are written
+ * in a second; the next line says how many were not.
+ */
+#define NUT_EVENTS(_) \
+/*     event               level   what has happened */ \
+    _( started,            ALWAYS, "the process runs") \
+    _( stopped,            ALWAYS, "the process ends") \
+    _( start_failed,       ALWAYS, "the process cannot run, and ends") \
+    _( signal,             ALWAYS, "the operator has sent a signal") \
+    _( log_level,          ALWAYS, "more or less is logged from now on") \
+    _( log_failed,         ALWAYS, "the log file cannot be opened anew: the old one goes on") \
+    _( listening,          NOTICE, "clients can connect to a pool, or to the stats port") \
+    _( client_refused,     WARN,   "a client was not let in: there are too many") \
+    _( client_closed,      WARN,   "a client was closed: it took too little, or memory is short") \
+    _( accept_failed,      WARN,   "clients wait outside: the system is short of something") \
+    _( server_lost,        WARN,   "a connection to a server failed, or ended with requests under way") \
+    _( server_closed,      INFO,   "a server has closed a connection that had nothing to do") \
+    _( server_refused,     WARN,   "a server does not take our password or database") \
+    _( server_unknown,     WARN,   "a server's name has no address") \
+    _( server_down,        NOTICE, "a server failed too often: requests for it fail at once") \
+    _( server_ejected,     NOTICE, "a server failed too often: its keys go to the others") \
+    _( server_up,          NOTICE, "a server that was down or ejected has answered a probe: it is back") \
+    _( no_memory,          ERROR,  "the ring could not change for want of memory") \
+    _( memory_left,        ERROR,  "memory was not given back at the end: a mistake of ours")
 
 /* --------------------------------------------------------------- pure core */
 
@@ -452,6 +482,7 @@ void nut_mem_empty(struct mem *m);      /* give all spares back */
 #define NUT_HASHES 12
 const char *nut_hash_name(int which);
 uint32_t nut_hash(int which, struct bytes key);
+uint64_t nut_hash_space(int which);     /* its values are below this */
 
 /* The part of `key` that is hashed under a tag of two characters, or all. */
 struct bytes nut_tagged(struct bytes key, const char *tag);
@@ -472,6 +503,10 @@ bool     nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
  * when nobody is in. */
 uint32_t nut_ring_pick(const struct ring *ring, uint32_t hash, uint32_t lot);
 void     nut_ring_free(struct mem *m, struct ring *ring);
+/* How many hash values below `space` belong to server x of `a` and to server y of
+ * `b`, added to count[x * servers + y].  Both rings have points; neither is RANDOM. */
+void     nut_rings_compare(const struct ring *a, const struct ring *b, uint64_t space,
+                           uint64_t *count, uint32_t servers);
 
 /* What a scanner says about the bytes it has seen so far. */
 enum scan { SCAN_DONE, SCAN_MORE, SCAN_BAD, SCAN_VALUE };

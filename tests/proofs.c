@@ -709,7 +709,7 @@ static void prove_a_configuration_tells_every_mistake(void)
     for (size_t i = 0; i < countof(configurations); i++) {
         struct conf c = {0};
         char told[2048] = "";
-        bool ok = conf_read(&c, "c", bytes_of(configurations[i].text));
+        bool ok = conf_read(&c, "c", bytes_of(configurations[i].text), false);
         queue_peek(&c.told, told, sizeof told - 1);
         check(ok == (configurations[i].mistakes == 0) && c.mistakes == configurations[i].mistakes, "configuration",
               configurations[i].text);
@@ -727,7 +727,7 @@ static void prove_a_configuration_without_memory_is_refused(void)
     for (uint64_t at = 1; denied; at++) {
         struct conf c = {0};
         c.mem.deny_at = at;
-        bool ok = conf_read(&c, "c", text);
+        bool ok = conf_read(&c, "c", text, false);
         denied = c.mem.deny_at == 0;
         c.mem.deny_at = 0;
         check(ok == !denied, "configuration without memory", "told");
@@ -746,7 +746,7 @@ static void prove_any_configuration_is_read_to_its_end(void)
             struct conf c = {0};
             char *copy = exact(good.at, good.len);
             copy[i] = odd[k];
-            bool ok = conf_read(&c, "c", (struct bytes){copy, good.len});
+            bool ok = conf_read(&c, "c", (struct bytes){copy, good.len}, false);
             check(ok == (c.mistakes == 0), "any configuration", copy);
             conf_free(&c);
             free(copy);

@@ -100,7 +100,7 @@ int main(int argc, char **argv)
     struct conf conf = {0};
     struct mem mem = {.most = SIZE_MAX};
     FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
-    if (f == NULL || !conf_read(&conf, argv[1], (struct bytes){text, fread(text, 1, sizeof text, f)}))
+    if (f == NULL || !conf_read(&conf, argv[1], (struct bytes){text, fread(text, 1, sizeof text, f)}, false))
         return 1;
     fclose(f);
     while (fgets(line, sizeof line, stdin) != NULL) {
