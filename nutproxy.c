@@ -2300,9 +2300,9 @@ static const char *listen_path(struct conf *c, struct listen_conf *l, struct byt
 static const char *conf_listen(struct conf *c, struct listen_conf *l, struct bytes text)
 {
     struct bytes host = text;
-    char local[32] = "localhost";
+    char local[32] = "[::1]";
     if (c->yaml && starts_with(text, lit("*:")) && text.len < 16) {     /* loopback, for nutcracker */
-        memcpy(local + 9, text.at + 1, text.len - 1);
+        memcpy(local + 5, text.at + 1, text.len - 1);
         host = text = bytes_of(local);
         l->any = true;
     }
@@ -3322,7 +3322,8 @@ static void conf_note(struct conf *c)
         conf_note_database(c, p);
         if (p->key.listen.any)
             conf_write(c, &c->notes, p->seen[pool_key_named("listen") - pool_key],
-                       "pool '%s': * becomes localhost: nutcracker means loopback, here it is every address%s",
+                       "pool '%s': * becomes [::1]: for nutcracker it is loopback, here every address (127.0.0.1 "
+                       "where there is no IPv6)%s",
                        p->name, "");
         for (size_t n = 0; n < countof(conf_more); n++) {
             const struct key *k = pool_key_named(conf_more[n].key);

@@ -1,6 +1,6 @@
 /* route.c - asks the pure core where keys go, for tests/test_vectors.py.
  *
- *     route FILE.ini < QUESTIONS
+ *     route FILE < QUESTIONS             FILE: .ini, or twemproxy's .yml
  *
  * A question is a line of words parted by tabs, an answer is a line:
  *     hash NAME KEY          the hash, 8 hex digits
@@ -100,7 +100,8 @@ int main(int argc, char **argv)
     struct conf conf = {0};
     struct mem mem = {.most = SIZE_MAX};
     FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
-    if (f == NULL || !conf_read(&conf, argv[1], (struct bytes){text, fread(text, 1, sizeof text, f)}, false))
+    bool yaml = argc == 2 && strstr(argv[1], ".yml") != NULL;
+    if (f == NULL || !conf_read(&conf, argv[1], (struct bytes){text, fread(text, 1, sizeof text, f)}, yaml))
         return 1;
     fclose(f);
     while (fgets(line, sizeof line, stdin) != NULL) {
