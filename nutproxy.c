@@ -2595,7 +2595,7 @@ static void lines_section(struct lines *l, struct bytes text)
     l->pool = NULL;
     if (in_quotes) {
         name.len = (size_t)(last - text.at) - 1;
-        name = lines_quoted(l, name, &used) == NULL ? l->quoted : (struct bytes){0};
+        name = lines_quoted(l, name, &used) == NULL && used == name.len ? l->quoted : (struct bytes){0};
     }
     if (name.len == 0 || name.len > SECTION_MOST) {
         conf_tell(c, l->line, "a section is written [name] or [\"name\"], with 1 to 255 characters%s%s", "", "");

@@ -701,6 +701,17 @@ static const struct { const char *text; uint32_t mistakes; const char *told; } c
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[b]\nlisten = 1.2.3.4:5\nservers = h:1:1\n", 1, "same listen address" },
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[b]\n  h:2:2\nlisten = 1.2.3.4:6\nservers = h:1:1\n", 1, "c:5: is indented" },
     { "[a\nlisten = 1.2.3.4:5\n", 2, "a section is written [name]" },
+    { "[\"a ] b\"]\nlisten = \"1.2.3.4:5\" ; x\nservers = \"h:1:1 \\x6e;\"\n  \"h:2:1 \\\"\" ; y\n", 0, "" },
+    { "[\"nutproxy\"]\nlisten = 1.2.3.4:5\nservers = h:1:1\n", 0, "" },
+    { "[a]\nlisten = \"1.2.3.4:5\nservers = h:1:1\n", 2, "c:2: has no closing quote" },
+    { "[a]\nlisten = \"1.2.3.4:5\" x\nservers = h:1:1\n", 2, "c:2: has more behind the closing quote" },
+    { "[a]\nlisten = 1.2.3.4:5\nredis = true\nredis_auth = \"a\\x00b\"\nservers = h:1:1\n", 1, "c:4: holds a NUL" },
+    { "[a]\nlisten = 1.2.3.4:5\nredis = true\nredis_auth = \"\"\nservers = h:1:1\n", 1, "is empty" },
+    { "[a]\nlisten = 1.2.3.4:5\nservers =\n  \"h:1:1 \"\n", 1, "c:4: directive \"servers\" has an empty name" },
+    { "[\"a\nlisten = 1.2.3.4:5\n", 2, "a section is written" },
+    { "[\"a\" b]\nlisten = 1.2.3.4:5\n", 2, "a section is written" },
+    { "[a]\nlisten = 1.2.3.4:5\nclient_output_limit = 100\nservers = h:1:1\n", 1, "64k at least" },
+    { "[a]\nlisten = 1.2.3.4:5\nclient_output_limit = 0\nservers = h:1:1\n", 0, "" },
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\nzork\n", 1, "c:4: is neither" },
 };
 
@@ -753,6 +764,120 @@ static void prove_any_configuration_is_read_to_its_end(void)
         }
 }
 
+/* Everything that twemproxy's files have, and what must be quoted in ours. */
+static const char yaml_whole[] =
+    "# head\n\"a ]\":  # a\n  listen: '*:1'\n  redis:\ttrue\n  redis_auth: \"\\x70 ;\\u00e9\\\n    x\"\n  redis_db: 3\n"
+    "  hash_tag: ' '''\n  # c\n  timeout:\n\n    400\n  servers:\n  -   h:1:1 one # 1\n\n  - h:2:1\n      two\n"
+    "  - 'h:3:1\n     q''q'\nnutproxy:\r\n    listen: /x 600\r\n    client_connections: 5\r\n    servers:\r\n"
+    "      - /y:1\r\n      - /z:2 ;z";
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool same_pool(const struct pool_conf *a, const struct pool_conf *b)
+{
+    const struct pool_fields *x = &a->key, *y = &b->key;
+    bool same = same_text(a->name, b->name) && x->servers.n == y->servers.n && x->protocol == y->protocol &&
+                x->timeout == y->timeout && x->redis_db == y->redis_db && x->hash == y->hash &&
+                x->client_output_limit == y->client_output_limit && x->listen.mode == y->listen.mode &&
+                same_text(x->listen.text, y->listen.text) && same_text(x->redis_auth, y->redis_auth) &&
+                same_text(x->hash_tag, y->hash_tag);
+    for (uint32_t n = 0; same && n < x->servers.n; n++)
+        same = same_text(x->servers.at[n].name, y->servers.at[n].name) &&
+               same_text(x->servers.at[n].host, y->servers.at[n].host) &&
+               x->servers.at[n].weight == y->servers.at[n].weight;
+    return same;
+}
+
+/* Whether both have the same pools with the same servers and settings. */
+static bool same_pools(const struct conf *a, const struct conf *b)
+{
+    bool same = a->pools == b->pools;
+    for (uint32_t i = 0; same && i < a->pools; i++)
+        same = same_pool(&a->pool[i], &b->pool[i]);
+    return same;
+}
+
+/* Read it, and if it is good convert it, and read that.  Whether all went as it
+ * should: a good one is the same as what is made of it.  *denied: memory was. */
+static bool converts(struct bytes yaml, uint64_t deny_at, bool *good, bool *denied)
+{
+    struct conf c = {0}, made = {0};
+    struct pen pen = {.mem = &c.mem, .ok = true};
+    char *text = exact(yaml.at, yaml.len), *ini = NULL;
+    c.mem.deny_at = deny_at;
+    *good = conf_read(&c, "c", (struct bytes){text, yaml.len}, true);
+    bool ok = *good == (c.mistakes == 0);
+    if (*good && conf_convert(&c, (struct bytes){text, yaml.len}, &pen)) {
+        ini = malloc(pen.out.len);
+        must(ini != NULL);
+        size_t len = queue_peek(&pen.out, ini, pen.out.len);
+        ok = conf_read(&made, "m", (struct bytes){ini, len}, false) && same_pools(&c, &made);
+    } else {
+        ok = ok && (!*good || deny_at > 0);
+    }
+    *denied = deny_at > 0 && c.mem.deny_at == 0;
+    c.mem.deny_at = 0;
+    nut_queue_free(&c.mem, &pen.out);
+    conf_free(&c);
+    conf_free(&made);
+    free(text);
+    free(ini);
+    return ok;
+}
+
+static void prove_twemproxys_file_is_converted_or_refused_however_it_is_damaged(void)
+{
+    const struct bytes whole = bytes_of(yaml_whole);
+    static const char odd[] = {'\n', '\r', ' ', '\t', ':', '#', '-', '"', '\'', '\\', '[', '|', 'x', '0', '\xff', '\x01'};
+    bool good, denied;
+    uint32_t goods = 0;
+    check(converts(whole, 0, &good, &denied) && good, "twemproxy's file", "whole");
+    for (size_t i = 0; i < whole.len; i++) {
+        check(converts((struct bytes){whole.at, i}, 0, &good, &denied), "twemproxy's file", "cut");
+        for (size_t k = 0; k < sizeof odd; k++) {
+            char *copy = exact(whole.at, whole.len);
+            copy[i] = odd[k];
+            check(converts((struct bytes){copy, whole.len}, 0, &good, &denied), "twemproxy's file", copy);
+            goods += good;
+            free(copy);
+        }
+    }
+    check(goods > 500, "twemproxy's file", "damaged, and good all the same");
+    denied = true;
+    for (uint64_t at = 1; denied; at++)
+        check(converts(whole, at, &good, &denied), "twemproxy's file", "without memory");
+}
+
+static void prove_rings_are_compared_value_by_value(void)
+{
+    struct member some[] = {{lit("a"), 1, false}, {lit("b"), 3, false}, {lit("c"), 2, false}};
+    struct member others[] = {{lit("a"), 7, false}, {lit("c"), 2, false}, {lit("d"), 2, false}};
+    static const enum spread spreads[] = {KETAMA, MODULA};
+    static const uint64_t spaces[] = {1, 5, 6, 11, 12, 65, 66, 67, 1000, 32768};
+    for (size_t i = 0; i < 4; i++)
+        for (size_t n = 0; n < countof(spaces); n++) {
+            struct mem m = fresh();
+            struct ring a = {0}, b = {0};
+            uint64_t got[9] = {0}, want[9] = {0};
+            check(nut_ring_build(&m, &a, spreads[i / 2], some, 3) && nut_ring_build(&m, &b, spreads[i % 2], others, 3),
+                  "rings", "built");
+            for (uint32_t p = 0; p < a.points && a.spread == KETAMA; p++)
+                a.point[p].at >>= 17;           /* so that their arcs lie in a small space */
+            for (uint32_t p = 0; p < b.points && b.spread == KETAMA; p++)
+                b.point[p].at >>= 17;
+            for (uint64_t h = 0; h < spaces[n]; h++)
+                want[nut_ring_pick(&a, (uint32_t)h, 0) * 3 + nut_ring_pick(&b, (uint32_t)h, 0)]++;
+            nut_rings_compare(&a, &b, spaces[n], got, 3);
+            check(memcmp(got, want, sizeof got) == 0, "rings are compared", "counts");
+            nut_ring_free(&m, &a);
+            nut_ring_free(&m, &b);
+            check(all_back(&m), "memory comes back", "compared rings");
+        }
+}
+
 int main(void)
 {
     (void)house_main;
@@ -775,6 +900,8 @@ int main(void)
     prove_a_configuration_tells_every_mistake();
     prove_a_configuration_without_memory_is_refused();
     prove_any_configuration_is_read_to_its_end();
+    prove_twemproxys_file_is_converted_or_refused_however_it_is_damaged();
+    prove_rings_are_compared_value_by_value();
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0;
 }
