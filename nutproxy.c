@@ -7699,8 +7699,8 @@ static bool house_addresses(const struct conf *conf)
         const struct listen_conf *l = &conf->pool[i].key.listen;
         if (listen_address(&a, l->host, l->port))
             continue;
-        fprintf(stderr, "%s:%d: pool '%s': address '%s' cannot be resolved\n", conf->file, conf->pool[i].line,
-                conf->pool[i].name, l->host);
+        fprintf(stderr, "%s:%d: pool '%s': address '%s' cannot be resolved\n", conf->file,
+                conf->pool[i].seen[pool_key_named("listen") - pool_key], conf->pool[i].name, l->host);
         all = false;
     }
     return all;

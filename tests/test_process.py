@@ -402,6 +402,13 @@ def test_a_configuration_that_cannot_be_read_is_told_by_its_name(tmp_path):
             assert (status, out) == (1, "") and path in err and err.strip(), (path, err)
 
 
+def test_a_check_finds_addresses_that_do_not_exist_as_nutcrackers_does(tmp_path):
+    path = write(tmp_path, good(listen="no.such.host.invalid:22121"))
+    status, out, err = run("-t", "-c", path)
+    assert (status, out) == (1, "") and "%s:2: pool 'alpha': address 'no.such.host.invalid'" % path in err, err
+    assert "syntax is invalid" in err and "is ok" not in err
+
+
 def test_a_check_touches_neither_ports_nor_files(stage, tmp_path):
     server, other = stage.redis(), stage.redis()
     taken, stats = "127.0.0.1:%d" % server.port, "127.0.0.1:%d" % other.port
@@ -587,7 +594,7 @@ def test_signals_that_nutcracker_survives_are_survived(stage):
 def test_as_a_daemon_it_detaches_and_is_stopped_by_its_pid_file(stage):
     server = stage.redis()
     keys = {"stats": "127.0.0.1:%d" % free_port(), "pid_file": "d.pid", "log": "d.log"}
-    sections = {"nutproxy": keys, "alpha": pool([server])}
+    sections = {"nutproxy": keys, "alpha": pool([server]), "beta": pool([server], listen=stage.path("d.sock"))}
     write(stage.dir, ini(sections), "d.ini")
     status, out, err = run("-d", "-c", "d.ini", cwd=stage.dir)      # all paths are relative
     assert (status, out) == (0, ""), err
@@ -605,6 +612,8 @@ def test_as_a_daemon_it_detaches_and_is_stopped_by_its_pid_file(stage):
         assert session != os.getsid(0) and parent != os.getpid()
         assert {os.readlink("/proc/%d/fd/%d" % (pid, n)) for n in range(3)} == {"/dev/null"}
         assert os.path.getsize(stage.path("d.log")) > 0
+        # As nutcracker's daemon: with no permissions given its sockets are for everybody.
+        assert stat.S_IMODE(os.stat(stage.path("d.sock")).st_mode) == 0o777
         os.kill(pid, signal.SIGTERM)
         wait_for("the daemon to end", lambda: not running(pid))
         assert not os.path.exists(path)
