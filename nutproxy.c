@@ -1724,7 +1724,12 @@ static bool resp_reply_line(struct reply *r, struct bytes line)
         r->kind = line.at[0];
     r->started = true;
     switch (line.at[0]) {
-    case '+': case '-': case ':':
+    case ':':
+        if (!number_read(bytes_from(line, line.len > 1 && line.at[1] == '-' ? 2 : 1), (uint64_t)1 << 63, &n))
+            return false;
+        r->open--;
+        return true;
+    case '+': case '-':
         r->open--;
         return true;
     case '$': case '*':
@@ -1776,11 +1781,26 @@ static bool mc_value_line(struct reply *r, struct bytes line)
     return true;
 }
 
+/* Whether a line can answer a request that is no get: a number, or one of the
+ * words that such requests are answered with (protocol.txt). */
+static bool mc_is_answer(struct bytes line)
+{
+    static const char *const word[] = {"STORED", "NOT_STORED", "NOT_FOUND", "DELETED", "TOUCHED", "EXISTS"};
+    size_t digits = 0;
+    while (digits < line.len && is_digit(line.at[digits]))
+        digits++;
+    if (digits > 0 && digits == line.len)
+        return true;
+    for (size_t i = 0; i < countof(word); i++)
+        if (bytes_same(line, bytes_of(word[i])))
+            return true;
+    return starts_with(line, lit("VERSION "));
+}
+
 /* Take in one line of a memcached reply. */
 static enum scan mc_reply_line(struct reply *r, struct bytes line)
 {
     bool error = mc_is_error(line), end = bytes_same(line, lit("END"));
-    bool value = starts_with(line, lit("VALUE "));
     if (line.len == 0 || line.len >= sizeof r->line - 1)
         return SCAN_BAD;
     if (error)
@@ -1793,10 +1813,9 @@ static enum scan mc_reply_line(struct reply *r, struct bytes line)
         return SCAN_DONE;
     }
     if (r->expect == MC_VALUES)
-        return value && mc_value_line(r, line) ? SCAN_VALUE : SCAN_BAD;
-    if (value || end || starts_with(line, lit("STAT ")) ||
-        !(is_digit(line.at[0]) || (line.at[0] >= 'A' && line.at[0] <= 'Z')))
-        return SCAN_BAD;                    /* no answer to what was asked */
+        return starts_with(line, lit("VALUE ")) && mc_value_line(r, line) ? SCAN_VALUE : SCAN_BAD;
+    if (!mc_is_answer(line))
+        return SCAN_BAD;
     r->open = 0;
     return SCAN_DONE;
 }
@@ -1891,7 +1910,8 @@ static bool merge_sum(struct mem *m, struct queue *part, uint32_t n, struct queu
     for (uint32_t i = 0; i < n; i++) {
         if (!queue_line(&part[i], text, sizeof text, &line, &len) || line.len == 0 ||
             line.at[0] != ':' || !number_read(bytes_from(line, 1), UINT32_MAX, &one))
-            return merge_error(m, out, lit("-ERR a server did not reply with a number\r\n"));
+            return merge_error(m, out, lit("-ERR a server did not reply with a number: "
+                                           "the request may have been applied\r\n"));
         total += one;                       /* n numbers below 2^32 */
     }
     return queue_put_number(m, out, ':', total);
@@ -2016,6 +2036,20 @@ static const struct counter server_stat[] = {
     NUT_SERVER_STATS(ROW)
 #undef ROW
 };
+
+/* Add the counters of one struct, of `size` bytes, to those of another. */
+static void stats_add(void *to, const void *from, size_t size)
+{
+    for (size_t i = 0; i < size / sizeof(uint64_t); i++)
+        ((uint64_t *)to)[i] += ((const uint64_t *)from)[i];
+}
+
+static void server_stats_add(struct server_stats *to, const struct server_stats *from)
+{
+    uint64_t at = to->server_ejected_at > from->server_ejected_at ? to->server_ejected_at : from->server_ejected_at;
+    stats_add(to, from, sizeof *to);
+    to->server_ejected_at = at;             /* the latest, not their sum */
+}
 
 /* The number of one row in a struct of that table. */
 static uint64_t counter_in(const struct counter *c, const void *stats)
@@ -2275,6 +2309,7 @@ static struct bytes conf_host(struct bytes host)
 }
 
 #define UNIX_PATH_MOST 107                  /* sun_path, with its NUL */
+#define HOST_MOST      255                  /* bytes of a name (RFC 1035) */
 
 /* "/path mode": the mode is octal; what is wrong, or NULL. */
 static const char *listen_path(struct conf *c, struct listen_conf *l, struct bytes text)
@@ -2313,7 +2348,7 @@ static const char *conf_listen(struct conf *c, struct listen_conf *l, struct byt
         return "has an invalid \"hostname:port\" format string";
     if (!conf_port(&host, &l->port))
         return "has an invalid port in \"hostname:port\" format string";
-    if (host.len == 0 || conf_host(host).len > 255)
+    if (host.len == 0 || conf_host(host).len > HOST_MOST)
         return "has an invalid \"hostname:port\" format string";
     l->host = conf_text(c, conf_host(host));
     return NULL;
@@ -2382,7 +2417,7 @@ static const char *conf_server(struct conf *c, struct server_list *list, struct 
         return "has an invalid \"hostname:port:weight [name]\" or \"/path:weight [name]\" format string";
     else if (!conf_port(&host, &s.port))
         return "has an invalid port";
-    if (host.len == 0 || host.len > (path ? UNIX_PATH_MOST : 255))
+    if (host.len == 0 || host.len > (path ? UNIX_PATH_MOST : HOST_MOST))
         return "has an invalid address";
     if (list->n == NUT_SERVERS_MAX || !conf_server_room(c, list))
         return list->lines > NUT_SERVERS_MAX + 1 ? NULL : "is one server too many";   /* told once */
@@ -2954,17 +2989,19 @@ static void yaml_put_character(struct yaml_reader *y, uint32_t c)
 static bool yaml_escape(struct yaml_reader *y)
 {
     size_t digits;
-    uint32_t c = yaml_escaped(yaml_peek(y, 1), &digits);
-    y->pos += 2;
+    char escape = yaml_peek(y, 1);
+    uint32_t c = yaml_escaped(escape, &digits);
     for (size_t i = 0; i < digits; i++) {
-        int digit = hex_digit(yaml_peek(y, i));
+        int digit = hex_digit(yaml_peek(y, 2 + i));
         if (digit < 0 || c >> 28 != 0)
             return false;
         c = c << 4 | (uint32_t)digit;
     }
-    y->pos += digits;
+    if (c == 0 && (digits > 0 || escape == '0'))
+        return yaml_bad(y, "a NUL cannot stand in a name or value") != YAML_BAD;
     if (c == 0 || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
         return false;
+    y->pos += 2 + digits;
     yaml_put_character(y, c);
     return true;
 }
@@ -3558,6 +3595,50 @@ static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
     return pen->ok && event == YAML_END;
 }
 
+static bool text_same(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool servers_same(const struct server_list *a, const struct server_list *b)
+{
+    bool same = a->n == b->n;
+    for (uint32_t i = 0; same && i < a->n; i++)
+        same = text_same(a->at[i].name, b->at[i].name) && text_same(a->at[i].host, b->at[i].host) &&
+               a->at[i].port == b->at[i].port && a->at[i].weight == b->at[i].weight;
+    return same;
+}
+
+/* Whether two pools listen in the same place. */
+static bool listen_same(const struct listen_conf *a, const struct listen_conf *b)
+{
+    return a->port == b->port && text_same(a->host, b->host);
+}
+
+/* Whether two pools are the same in all that they do. */
+static bool conf_pool_same(const struct pool_conf *a, const struct pool_conf *b)
+{
+    bool same = text_same(a->name, b->name);
+    for (size_t i = 0; same && i < countof(pool_key); i++) {
+        const void *x = (const char *)&a->key + pool_key[i].at, *y = (const char *)&b->key + pool_key[i].at;
+        switch (pool_key[i].kind) {
+        case TEXT: case TAG:
+            same = text_same(*(char *const *)x, *(char *const *)y);
+            break;
+        case LISTEN:
+            same = text_same(((const struct listen_conf *)x)->text, ((const struct listen_conf *)y)->text);
+            break;
+        case SERVERS:
+            same = servers_same(x, y);
+            break;
+        case COUNT: case MILLIS: case BYTES: case SWITCH: case HASH: case SPREAD: case PROTOCOL: case LEVEL:
+        case FORMAT:
+            same = *(const int64_t *)x == *(const int64_t *)y;
+        }
+    }
+    return same;
+}
+
 /* What decides a key's place in this pool's ring. */
 static uint32_t key_hash(const struct pool_fields *conf, struct bytes key)
 {
@@ -3694,7 +3775,8 @@ static const struct { const char *name; int level; } events[] = {
 static struct {
     int                  fd;
     atomic_int           level;
-    bool                 json;
+    atomic_bool          json;
+    bool                 running;           /* before, trouble is told on stderr */
     bool                 journal;           /* systemd reads it: it knows the time, and wants priorities */
     struct { atomic_uint_fast64_t second; atomic_uint lines, lost; } of[EVENTS];    /* lines of this second */
 } logger = {.fd = STDERR_FILENO, .level = LOG_NOTICE};
@@ -3811,7 +3893,7 @@ static void log_of(enum event event, const char *pool, const char *server, const
     va_end(args);
     if (logger.journal)
         line_add(&line, "<%d>", level == LOG_ALWAYS ? LOG_NOTICE : level);
-    if (logger.json)
+    if (atomic_load_explicit(&logger.json, memory_order_relaxed))
         line_as_json(&line, event, pool, server, said.text);
     else
         line_as_text(&line, said.text);
@@ -4730,7 +4812,7 @@ static void loop_settle(struct loop *l)
 /* ===========================================================================
  * 11. SERVER                                                               {
  *    gives    struct worker, struct pool, struct server, struct lane, struct part,
- *             pool_pick, server_lane, lane_push, lane_detach, server_failed
+ *             pool_pick, server_lane, lane_push, lane_disconnect, server_failed
  *    needs    1-10
  *    never    knows clients, or what a request wants: it owes replies to parts
  *
@@ -4829,14 +4911,23 @@ struct lane {
 struct lane_conn { struct conn conn; struct lane *lane; };
 
 /* A server's name on its way to the resolver and back. */
-enum { LETTER_STOP, LETTER_COUNT, LETTER_NAME };
+enum { LETTER_STOP, LETTER_COUNT, LETTER_NAME, LETTER_SETUP };
 struct name_letter {
     struct letter  letter;
     struct server *server;
-    const char    *host;
+    char           host[HOST_MOST + 1];     /* its own: the configuration may be gone before it is back */
     uint16_t       port;
     bool           found;
     struct address address;
+};
+
+/* A configuration, and what goes with it, as long as pools run by it. */
+struct setup {
+    struct conf   conf;
+    int          *door;                     /* listening sockets: of the first worker, ... */
+    int           fd_most;                  /* descriptors from here on are for servers, not clients */
+    atomic_uint   users;                    /* pools of all workers; the house, too, of its first and newest */
+    struct setup *next;                     /* the one before it that is not freed yet */
 };
 
 struct server {
@@ -4865,9 +4956,16 @@ struct deal { uint32_t part; };
 
 struct worker;
 
+/* A pool of one worker.  When the configuration changes it may be retired: then
+ * it answers what it was asked, its clients go on with its heir, and it is freed. */
 struct pool {
+    struct setup             *setup;
     const struct pool_fields *conf;
     const char               *name;
+    struct link               in_worker;    /* in worker.all */
+    struct pool              *heir;         /* retired: who takes its clients, NULL: nobody */
+    uint32_t                  open;         /* requests that are not freed */
+    bool                      retired, shut;
     struct worker            *worker;
     struct loop              *loop;
     struct pool_stats         stats;
@@ -4889,15 +4987,18 @@ struct worker {
     struct loop     loop;
     struct lexicon  lexicon;
     struct frame    frame;                  /* for whatever request is looked at */
-    struct pool    *pool;
+    struct setup   *setup;
+    struct pool   **pool;                   /* in the order of the configuration */
     uint32_t        pools;
+    struct link     all;                    /* these, and the retired ones */
+    uint32_t        number;                 /* of this worker, from 0 */
     uint64_t        accepted;               /* conns ever made, for the stats */
     uint64_t        random;
     bool            stopping;
-    int             fd_most;                /* descriptors from here on are for servers, not clients */
     struct mailbox  box;
     struct mailbox *resolver, *control;
     struct letter   stop;
+    struct setup_letter { struct letter letter; struct setup *setup; bool adopted; } change;
     struct snapshot *snapshot;
     pthread_t       thread;
 };
@@ -5175,12 +5276,6 @@ static bool server_failed(struct server *s, int why)
     return true;
 }
 
-static void server_answered(struct server *s)
-{
-    s->failures = 0;
-    s->stats.responses++;
-}
-
 /* The lane for a client, open; NULL and *why when the server cannot be asked. */
 static struct lane *server_lane(struct server *s, uint32_t client, const struct role *role, int *why)
 {
@@ -5268,7 +5363,10 @@ static bool server_open(struct server *s, struct pool *pool, const struct server
     *s = (struct server){.pool = pool, .conf = conf};
     s->is_name = !address_read(&s->address, conf->host, conf->port);
     s->known = !s->is_name;
-    s->name = (struct name_letter){.server = s, .host = conf->host, .port = conf->port};
+    s->name.server = s;
+    s->name.port = conf->port;
+    if (s->is_name)
+        memcpy(s->name.host, conf->host, strlen(conf->host) + 1);   /* conf_server saw to its length */
     s->probe = (struct lane){.server = s, .kind = LANE_PROBE};
     s->lane = mem_zero(&pool->loop->mem, lanes * sizeof *s->lane);
     for (uint32_t i = 0; s->lane != NULL && i < lanes; i++)
@@ -5276,22 +5374,47 @@ static bool server_open(struct server *s, struct pool *pool, const struct server
     return s->lane != NULL;
 }
 
-/* Set a pool up for a worker; false: no memory. */
-static bool pool_open(struct pool *pool, struct worker *w, const struct pool_conf *conf)
+/* Give back a pool whose conns are all buried, opened as far as it may be. */
+static void pool_free(struct pool *pool)
 {
-    struct mem *m = &w->loop.mem;
-    uint32_t n = conf->key.servers.n;
-    *pool = (struct pool){.conf = &conf->key, .name = conf->name, .worker = w, .loop = &w->loop};
-    list_init(&pool->due);
-    list_init(&pool->down);
-    list_init(&pool->clients);
+    struct mem *m = &pool->loop->mem;
+    uint32_t n = pool->conf->servers.n, lanes = (uint32_t)pool->conf->server_connections;
+    for (uint32_t i = 0; i < pool->servers; i++)
+        mem_give(m, pool->server[i].lane, lanes * sizeof *pool->server[i].lane);
+    mem_give(m, pool->server, n * sizeof *pool->server);
+    mem_give(m, pool->member, n * sizeof *pool->member);
+    mem_give(m, pool->deal, n * sizeof *pool->deal);
+    nut_ring_free(m, &pool->ring);
+    if (list_linked(&pool->in_worker))
+        list_cut(&pool->in_worker);
+    atomic_fetch_sub(&pool->setup->users, 1);
+    mem_give(m, pool, sizeof *pool);
+}
+
+/* Point a pool to the place of its configuration. */
+static void pool_point(struct pool *pool, struct setup *setup, const struct pool_conf *conf)
+{
+    pool->setup = setup;
+    pool->conf = &conf->key;
+    pool->name = conf->name;
+    for (uint32_t i = 0; i < pool->servers; i++) {
+        pool->server[i].conf = &conf->key.servers.at[i];
+        pool->member[i].name = bytes_of(conf->key.servers.at[i].name);
+    }
+}
+
+/* Set up the servers of a pool; false: no memory. */
+static bool pool_open(struct pool *pool)
+{
+    struct mem *m = &pool->loop->mem;
+    uint32_t n = pool->conf->servers.n;
     pool->server = mem_take(m, n * sizeof *pool->server);
     pool->member = mem_zero(m, n * sizeof *pool->member);
     pool->deal = mem_take(m, n * sizeof *pool->deal);
     if (pool->server == NULL || pool->member == NULL || pool->deal == NULL)
         return false;
     for (uint32_t i = 0; i < n; i++) {
-        const struct server_conf *s = &conf->key.servers.at[i];
+        const struct server_conf *s = &pool->conf->servers.at[i];
         pool->member[i] = (struct member){.name = bytes_of(s->name), .weight = s->weight};
         pool->deal[i].part = NUT_NOBODY;
         if (!server_open(&pool->server[i], pool, s))
@@ -5299,6 +5422,82 @@ static bool pool_open(struct pool *pool, struct worker *w, const struct pool_con
         pool->servers++;
     }
     return nut_ring_build(m, &pool->ring, (enum spread)pool->conf->distribution, pool->member, n);
+}
+
+/* A pool for a worker, on none of its lists; NULL: no memory. */
+static struct pool *pool_new(struct worker *w, struct setup *setup, const struct pool_conf *conf)
+{
+    struct pool *pool = mem_zero(&w->loop.mem, sizeof *pool);
+    if (pool == NULL)
+        return NULL;
+    *pool = (struct pool){.worker = w, .loop = &w->loop};
+    list_init(&pool->due);
+    list_init(&pool->down);
+    list_init(&pool->clients);
+    pool_point(pool, setup, conf);
+    atomic_fetch_add(&setup->users, 1);
+    if (pool_open(pool))
+        return pool;
+    pool_free(pool);
+    return NULL;
+}
+
+/* Whether the resolver holds a letter of this pool's. */
+static bool pool_is_asking(const struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->servers; i++)
+        if (pool->server[i].asked)
+            return true;
+    return false;
+}
+
+/* Close all connections to a pool's servers, which owe nobody a reply. */
+static void pool_hang_up(struct pool *pool)
+{
+    struct queue unsent;
+    for (uint32_t i = 0; i < pool->servers; i++) {
+        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++) {
+            must(pool->server[i].lane[n].first == NULL);
+            lane_disconnect(&pool->server[i].lane[n], &unsent);
+            nut_queue_free(&pool->loop->mem, &unsent);
+        }
+        probe_close(&pool->server[i]);
+    }
+}
+
+/* Add the counters of the retired `old` to those of its heir. */
+static void pool_pass_on(struct pool *old)
+{
+    struct pool *heir = old->heir;
+    uint64_t clients = old->stats.client_connections;
+    old->stats.client_connections = 0;      /* a gauge: clients take it along */
+    stats_add(&heir->stats, &old->stats, sizeof old->stats);
+    old->stats = (struct pool_stats){.client_connections = clients};
+    for (uint32_t i = 0; i < old->servers; i++)
+        for (uint32_t n = 0; n < heir->servers; n++)
+            if (strcmp(old->server[i].conf->name, heir->server[n].conf->name) == 0) {
+                server_stats_add(&heir->server[n].stats, &old->server[i].stats);
+                old->server[i].stats = (struct server_stats){0};
+            }
+}
+
+/* What `heir` knows of its servers' health, it knows from the pool before it:
+ * who was down there is down here, and probed. */
+static void pool_learn(struct pool *heir, const struct pool *old)
+{
+    for (uint32_t i = 0; i < old->servers; i++)
+        for (uint32_t n = 0; n < heir->servers; n++) {
+            const struct server *from = &old->server[i];
+            struct server *to = &heir->server[n];
+            if (!from->down || to->down || from->conf->port != to->conf->port ||
+                strcmp(from->conf->host, to->conf->host) != 0)
+                continue;
+            to->down = true;
+            to->why = from->why;
+            to->probe_at = from->probe_at;
+            list_push(&heir->down, &to->in_down);
+        }
+    pool_ring(heir);
 }
 /* } 11 */
 
@@ -5364,6 +5563,7 @@ static void request_free(struct request *r)
         mem_give(m, r->part, r->room * sizeof *r->part);
     mem_give(m, r->asked, r->keys * sizeof *r->asked);
     nut_queue_free(m, &r->reply);
+    r->pool->open--;
     mem_give(m, r, sizeof *r);
 }
 
@@ -5399,7 +5599,7 @@ static uint32_t client_window(const struct client *c)
 static bool client_may_ask(const struct client *c)
 {
     return c->requests < client_window(c) && c->asked < ASKED_MARK && c->held < OUT_MARK &&
-           !c->pool->worker->stopping;
+           !c->pool->retired && !c->pool->worker->stopping;
 }
 
 /* A long reply makes the next ones look long at once, some short ones short. */
@@ -5424,6 +5624,25 @@ static void request_begin_reply(struct request *r)
     r->begun = true;
 }
 
+/* A client whose pool is retired goes on with the heir, once it has all replies
+ * of the old one: so it reads what it wrote.  Where there is none it is closed. */
+static void client_move(struct client *c)
+{
+    struct pool *old = c->pool, *heir = old->heir;
+    if (!old->retired || c->requests > 0 || c->leaving || c->conn.dead)
+        return;
+    if (heir == NULL || heir->conf->protocol != old->conf->protocol) {
+        c->leaving = true;
+        conn_finish(&c->conn);
+        return;
+    }
+    list_cut(&c->in_pool);
+    list_push(&heir->clients, &c->in_pool);
+    old->stats.client_connections--;
+    heir->stats.client_connections++;
+    c->pool = heir;
+}
+
 /* Replies leave in the order their requests came (1): stop at the first that is
  * not whole yet. */
 static void client_deliver(struct client *c)
@@ -5440,6 +5659,8 @@ static void client_deliver(struct client *c)
     }
     if (r != NULL && r->parts == 1 && r->reply.len >= FLOW_FROM && !r->silent)
         request_begin_reply(r);
+    if (r == NULL)
+        client_move(c);
     if (client_may_ask(c) && !c->leaving)
         conn_resume(&c->conn, PAUSE_OWNER);
     if (r == NULL && (c->leaving || c->conn.ended))
@@ -5555,13 +5776,19 @@ static bool client_over_limit(struct client *c)
     return limit > 0 && c->conn.out.len + c->held > (uint64_t)limit;
 }
 
-/* Bytes of a part's reply have come, its `last` ones perhaps. */
+/* Whether somebody waits for a part's reply. */
+static bool part_is_wanted(const struct part *p)
+{
+    return !p->answered && p->request->client != NULL && !p->request->silent;
+}
+
+/* Bytes of a part's reply have come that is wanted, its `last` ones perhaps. */
 static void part_feed(struct part *p, struct conn *from, struct bytes b, bool last)
 {
     struct request *r = p->request;
     struct client *c = r->client;
     struct mem *m = request_mem(r);
-    if (p->answered || p->lost || c == NULL || r->silent || c->conn.broken != 0)
+    if (p->lost || c->conn.broken != 0)
         return;
     bool alone = r->parts == 1, oldest = c->waiting.next == &r->in_client;
     if (alone && oldest && last && r->reply.len == 0 && !r->begun) {
@@ -5776,7 +6003,8 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     }
     struct bytes mine = {in->at, used};
     *in = bytes_from(*in, used);
-    if (p != NULL) {
+    bool wanted = p != NULL && part_is_wanted(p);       /* twemproxy counts those replies only */
+    if (wanted) {
         s->stats.response_bytes += used;
         part_feed(p, c, mine, got == SCAN_DONE);
     }
@@ -5785,7 +6013,8 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     lane->scanning = false;
     if (p == NULL)
         return lane_greeted(lane, mine);
-    server_answered(s);
+    s->failures = 0;
+    s->stats.responses += wanted;
     part_off_lane(lane_cut(lane));
     if (p->answered)
         request_settle(p->request);
@@ -6330,6 +6559,7 @@ static bool request_begin(struct client *c, const struct frame *f, struct block 
     r->client = c;
     r->pool = c->pool;
     r->part = &r->one;
+    r->pool->open++;
     r->open = 1;                            /* until all parts are asked */
     list_push(&c->waiting, &r->in_client);
     c->requests++;
@@ -6359,6 +6589,7 @@ static void client_misspoke(struct client *c, const struct frame *f)
         return;
     }
     *r = (struct request){.client = c, .pool = c->pool, .open = 1};
+    r->pool->open++;
     r->part = &r->one;
     list_push(&c->waiting, &r->in_client);
     c->requests++;
@@ -6509,7 +6740,7 @@ static void pool_welcome(struct pool *pool, int fd)
         pool_refuse(pool, fd, "client_connections is reached");
         return;
     }
-    if (fd >= pool->worker->fd_most) {      /* the lowest free number: so many are open */
+    if (fd >= pool->worker->setup->fd_most) {      /* the lowest free number: so many are open */
         pool_refuse(pool, fd, "the other descriptors are for servers");
         return;
     }
@@ -6550,12 +6781,57 @@ static void pool_door(struct watch *w, uint32_t sees)
     }
 }
 
-/* Let clients in through a socket that listens. */
-static bool pool_listen(struct pool *pool, int fd)
+/* Let clients in through a socket that listens; if memory is short, a little later. */
+static void pool_listen(struct pool *pool, int fd)
 {
     pool->door = (struct watch){.ready = pool_door, .loop = pool->loop, .fd = fd};
-    pool->worker->accepted++;
-    return watch_for(&pool->door, SEES_IN);
+    if (!watch_for(&pool->door, SEES_IN))
+        pool->door_at = pool->loop->now + DOOR_SHUT_MS;
+}
+
+/* Let nobody in any more. */
+static void pool_lock(struct pool *pool)
+{
+    if (pool->door.want != 0)
+        must(watch_for(&pool->door, 0));
+    pool->door_at = 0;
+}
+
+/* The configuration has this pool no more.  `heir` takes its clients and what it
+ * knows; NULL: there is none, and they are closed when they have their replies. */
+static void pool_retire(struct pool *pool, struct pool *heir)
+{
+    pool_lock(pool);
+    pool->retired = true;
+    pool->heir = heir;
+    if (heir != NULL) {
+        pool_pass_on(pool);
+        pool_learn(heir, pool);
+        heir->numbered = pool->numbered;
+    }
+    while (!list_empty(&pool->down)) {      /* the heir probes */
+        struct server *s = container_of(pool->down.next, struct server, in_down);
+        list_cut(&s->in_down);
+        probe_close(s);
+    }
+    for (struct link *at = pool->clients.next, *next; at != &pool->clients; at = next) {
+        next = at->next;
+        client_move(container_of(at, struct client, in_pool));
+    }
+}
+
+/* A retired pool that owes nobody anything hangs up, and is freed a turn later,
+ * when its conns are buried. */
+static void pool_fade(struct pool *pool)
+{
+    if (pool->shut) {
+        pool_free(pool);
+    } else if (list_empty(&pool->clients) && pool->open == 0 && !pool_is_asking(pool)) {
+        pool_hang_up(pool);
+        if (pool->heir != NULL)
+            pool_pass_on(pool);
+        pool->shut = true;
+    }
 }
 
 /* Connect to all servers; who cannot be reached is found out by then. */
@@ -6571,7 +6847,7 @@ static void pool_preconnect(struct pool *pool)
 /* ---- time */
 
 /* A part's time is up: its client is told.  The others on the lane have their
- * own deadlines; the late reply will be for nobody (2): part_feed drops it.  When
+ * own deadlines; the late reply will be for nobody (2).  When
  * it has not come after as long again, the lane is given up. */
 static void part_late(struct part *p)
 {
@@ -6588,12 +6864,12 @@ static void part_late(struct part *p)
     p->overdue = true;
     p->due_at = now + timeout;
     list_push(&pool->due, &p->due);
-    s->stats.server_timedout++;
     if (!p->answered)                       /* if it is not written yet, it will be */
         part_end(p, trouble_text(pool->conf->protocol, ETIMEDOUT, false));
     if (s->late_at != 0 && now < s->late_at + timeout)
         return;                             /* many wait for one slow reply: it counts once */
     s->late_at = now;
+    s->stats.server_timedout++;
     if (!server_failed(s, ETIMEDOUT))
         return;
     for (uint32_t i = 0; i < (uint32_t)pool->conf->server_connections; i++)
@@ -6643,8 +6919,7 @@ static void server_named(struct server *s)
  * and what the clients take at once is written. */
 static void pool_close(struct pool *pool)
 {
-    if (pool->door.want != 0)
-        (void)watch_for(&pool->door, 0);
+    pool_lock(pool);
     for (uint32_t i = 0; i < pool->servers; i++) {
         struct server *s = &pool->server[i];
         if (list_linked(&s->in_down))
@@ -6661,17 +6936,6 @@ static void pool_close(struct pool *pool)
     loop_settle(pool->loop);
 }
 
-static void pool_free(struct pool *pool)
-{
-    struct mem *m = &pool->loop->mem;
-    uint32_t n = pool->servers, lanes = (uint32_t)pool->conf->server_connections;
-    for (uint32_t i = 0; i < n; i++)
-        mem_give(m, pool->server[i].lane, lanes * sizeof *pool->server[i].lane);
-    mem_give(m, pool->server, n * sizeof *pool->server);
-    mem_give(m, pool->member, n * sizeof *pool->member);
-    mem_give(m, pool->deal, n * sizeof *pool->deal);
-    nut_ring_free(m, &pool->ring);
-}
 /* } 12 */
 
 /* ===========================================================================
@@ -6687,6 +6951,7 @@ static void pool_free(struct pool *pool)
 /* A worker's counters.  The control thread owns it, but while it is on its way. */
 struct snapshot {
     struct letter        letter;
+    const struct conf   *conf;              /* whose pools it has room for */
     struct pool_stats   *pool;              /* in the order of the configuration */
     struct server_stats *server;            /* of the first pool, of the second ... */
     uint64_t             total, current;    /* connections, clients' and servers' and doors */
@@ -6702,9 +6967,16 @@ static size_t conf_servers(const struct conf *conf)
 
 static bool snapshot_open(struct mem *m, struct snapshot *s, const struct conf *conf)
 {
+    s->conf = conf;
     s->pool = mem_zero(m, conf->pools * sizeof *s->pool);
     s->server = mem_zero(m, conf_servers(conf) * sizeof *s->server);
     return s->pool != NULL && s->server != NULL;
+}
+
+static void snapshot_free(struct mem *m, struct snapshot *s)
+{
+    mem_give(m, s->pool, s->conf->pools * sizeof *s->pool);
+    mem_give(m, s->server, conf_servers(s->conf) * sizeof *s->server);
 }
 
 /* The gauges of one lane: what was asked is either not yet written or owed. */
@@ -6724,10 +6996,10 @@ static void lane_count(const struct lane *lane, struct server_stats *s)
 static void worker_count(const struct worker *w, struct snapshot *to)
 {
     size_t at = 0;
-    to->total = w->accepted;
+    to->total = w->accepted + w->pools;
     to->current = 0;
-    for (uint32_t i = 0; i < w->pools; i++) {
-        const struct pool *pool = &w->pool[i];
+    for (uint32_t i = 0; i < w->pools && to->conf == &w->setup->conf; i++) {
+        const struct pool *pool = w->pool[i];
         to->pool[i] = pool->stats;
         to->current += 1 + pool->stats.client_connections;
         for (uint32_t n = 0; n < pool->servers; n++, at++) {
@@ -6742,20 +7014,11 @@ static void worker_count(const struct worker *w, struct snapshot *to)
 }
 
 /* Add one worker's counters up with another's. */
-static void snapshot_add(struct snapshot *sum, const struct snapshot *s, const struct conf *conf)
+static void snapshot_add(struct snapshot *sum, const struct snapshot *s)
 {
-    uint64_t *to = (uint64_t *)(void *)sum->pool, *from = (uint64_t *)(void *)s->pool;
-    for (size_t i = 0; i < conf->pools * sizeof *s->pool / sizeof *to; i++)
-        to[i] += from[i];
-    for (size_t i = 0; i < conf_servers(conf); i++) {
-        uint64_t at = sum->server[i].server_ejected_at;
-        at = at > s->server[i].server_ejected_at ? at : s->server[i].server_ejected_at;
-        to = (uint64_t *)(void *)&sum->server[i];
-        from = (uint64_t *)(void *)&s->server[i];
-        for (size_t n = 0; n < sizeof *s->server / sizeof *to; n++)
-            to[n] += from[n];
-        sum->server[i].server_ejected_at = at;      /* the latest, not their sum */
-    }
+    stats_add(sum->pool, s->pool, s->conf->pools * sizeof *s->pool);
+    for (size_t i = 0; i < conf_servers(s->conf); i++)
+        server_stats_add(&sum->server[i], &s->server[i]);
     sum->total += s->total;
     sum->current += s->current;
 }
@@ -6824,8 +7087,8 @@ struct admin {
     struct mailbox    *box;                 /* of the control thread: snapshots come back to it */
     struct worker     *worker;
     uint32_t           workers;
-    struct snapshot   *snapshot;            /* one for each worker */
-    struct snapshot    sum;
+    struct snapshot   *snapshot;            /* one for each worker, and the sum */
+    struct snapshot   *sum;
     uint32_t           away;                /* snapshots that are with their workers */
     struct link        asked, next, told;   /* who waits for these numbers, for the next, for none */
     uint64_t           started;             /* wall clock, seconds */
@@ -6837,7 +7100,7 @@ struct admin_conn { struct conn conn; struct link in_admin; };
 
 static void admin_json(struct admin *a, struct pen *j)
 {
-    const struct server_stats *server = a->sum.server;
+    const struct server_stats *server = a->sum->server;
     char host[256] = "";
     uint64_t now = clock_wall_us() / 1000000;
     gethostname(host, sizeof host - 1);
@@ -6849,12 +7112,12 @@ static void admin_json(struct admin *a, struct pen *j)
     pen_put(j, lit(", "));
     json_number(j, "timestamp", now);
     pen_put(j, lit(", "));
-    json_number(j, "total_connections", a->sum.total);
+    json_number(j, "total_connections", a->sum->total);
     pen_put(j, lit(", "));
-    json_number(j, "curr_connections", a->sum.current);
+    json_number(j, "curr_connections", a->sum->current);
     for (uint32_t i = 0; i < a->conf->pools; i++) {
         pen_put(j, i == 0 ? lit(", ") : lit(","));
-        json_pool(j, &a->conf->pool[i], &a->sum.pool[i], server);
+        json_pool(j, &a->conf->pool[i], &a->sum->pool[i], server);
         server += a->conf->pool[i].key.servers.n;
     }
     pen_put(j, lit("}\n"));
@@ -6864,11 +7127,11 @@ static void admin_json(struct admin *a, struct pen *j)
 static void admin_tell(struct admin *a)
 {
     struct pen j = {.mem = &a->loop->mem, .ok = true};
-    memset(a->sum.pool, 0, a->conf->pools * sizeof *a->sum.pool);
-    memset(a->sum.server, 0, conf_servers(a->conf) * sizeof *a->sum.server);
-    a->sum.total = a->sum.current = 0;
+    memset(a->sum->pool, 0, a->conf->pools * sizeof *a->sum->pool);
+    memset(a->sum->server, 0, conf_servers(a->conf) * sizeof *a->sum->server);
+    a->sum->total = a->sum->current = 0;
     for (uint32_t i = 0; i < a->workers; i++)
-        snapshot_add(&a->sum, &a->snapshot[i], a->conf);
+        snapshot_add(a->sum, &a->snapshot[i]);
     admin_json(a, &j);
     while (!list_empty(&a->asked)) {
         struct admin_conn *c = container_of(a->asked.next, struct admin_conn, in_admin);
@@ -6947,25 +7210,42 @@ static void admin_door(struct watch *w, uint32_t sees)
     admin_ask(a);
 }
 
-/* Make ready to serve the stats port; `fd` listens on it, -1: it is off. */
-static bool admin_open(struct admin *a, int fd)
+/* Make room for the counters of a configuration; false: no memory, and it is as
+ * before.  No snapshot may be on its way. */
+static bool admin_adopt(struct admin *a, const struct conf *conf)
 {
     struct mem *m = &a->loop->mem;
+    struct snapshot *more = mem_zero(m, (a->workers + 1) * sizeof *more);
+    bool ok = more != NULL;
+    must(a->away == 0);
+    for (uint32_t i = 0; ok && i <= a->workers; i++)
+        ok = snapshot_open(m, &more[i], conf);
+    struct snapshot *gone = ok ? a->snapshot : more;
+    for (uint32_t i = 0; gone != NULL && i <= a->workers; i++)
+        if (gone[i].conf != NULL)
+            snapshot_free(m, &gone[i]);
+    mem_give(m, gone, (a->workers + 1) * sizeof *gone);
+    if (ok) {
+        a->snapshot = more;
+        a->sum = &more[a->workers];
+        a->conf = conf;
+    }
+    return ok;
+}
+
+/* Make ready to serve the stats port; `fd` listens on it, -1: it is off. */
+static bool admin_open(struct admin *a, const struct conf *conf, int fd)
+{
     list_init(&a->asked);
     list_init(&a->next);
     list_init(&a->told);
     a->started = clock_wall_us() / 1000000;
-    a->snapshot = mem_zero(m, a->workers * sizeof *a->snapshot);
-    bool ok = a->snapshot != NULL && snapshot_open(m, &a->sum, a->conf);
-    for (uint32_t i = 0; ok && i < a->workers; i++)
-        ok = snapshot_open(m, &a->snapshot[i], a->conf);
     a->door = (struct watch){.ready = admin_door, .loop = a->loop, .fd = fd};
-    return ok && (fd == -1 || watch_for(&a->door, SEES_IN));
+    return admin_adopt(a, conf) && (fd == -1 || watch_for(&a->door, SEES_IN));
 }
+
 static void admin_free(struct admin *a)
 {
-    struct mem *m = &a->loop->mem;
-    size_t servers = conf_servers(a->conf);
     struct link *lists[] = {&a->asked, &a->next, &a->told};
     for (size_t i = 0; i < countof(lists); i++)
         while (!list_empty(lists[i])) {
@@ -6974,18 +7254,15 @@ static void admin_free(struct admin *a)
             conn_close(&c->conn);
         }
     loop_settle(a->loop);
-    for (uint32_t i = 0; i <= a->workers; i++) {
-        struct snapshot *s = i < a->workers ? &a->snapshot[i] : &a->sum;
-        mem_give(m, s->pool, a->conf->pools * sizeof *s->pool);
-        mem_give(m, s->server, servers * sizeof *s->server);
-    }
-    mem_give(m, a->snapshot, a->workers * sizeof *a->snapshot);
+    for (uint32_t i = 0; i <= a->workers; i++)
+        snapshot_free(&a->loop->mem, &a->snapshot[i]);
+    mem_give(&a->loop->mem, a->snapshot, (a->workers + 1) * sizeof *a->snapshot);
 }
 /* } 13 */
 
 /* ===========================================================================
  * 14. TOOLS                                                                {
- *    gives    conf_load, tool_convert, tool_route, tool_diff
+ *    gives    conf_file, conf_load, tool_named
  *    needs    1-7
  *    never    opens a socket, resolves a name, or runs a pool
  *
@@ -7028,26 +7305,29 @@ static bool path_is_yaml(const char *path)
     return dot != NULL && (strcmp(dot, ".yml") == 0 || strcmp(dot, ".yaml") == 0);
 }
 
-/* Check a configuration's text; false: all that is wrong was said. */
-static bool conf_load_text(struct conf *conf, const char *path, struct bytes text, bool yaml)
-{
-    bool ok = conf_read(conf, path, text, yaml);
-    queue_print(&conf->told, stderr);
-    if (!ok)
-        fprintf(stderr, "nutproxy: configuration file '%s' syntax is invalid\n", path);
-    return ok;
-}
-
-/* Read and check a configuration; false: all that is wrong was said. */
-static bool conf_load(struct conf *conf, const char *path)
+/* Read the configuration that is in a file; false: conf->told says what is wrong. */
+static bool conf_file(struct conf *conf, const char *path, bool yaml)
 {
     const char *why = "";
     size_t len = 0;
     char *text = file_read(path, &len, &why);
-    bool ok = text != NULL && conf_load_text(conf, path, (struct bytes){text, len}, path_is_yaml(path));
-    if (text == NULL)
-        fprintf(stderr, "nutproxy: configuration file '%s' cannot be read: %s\n", path, why);
+    bool ok = text != NULL && conf_read(conf, path, (struct bytes){text, len}, yaml);
+    if (text == NULL) {
+        conf->file = path;
+        conf->mem.most = SIZE_MAX;
+        conf_tell(conf, 0, "cannot be read: %s%s", why, "");
+    }
     free(text);
+    return ok;
+}
+
+/* Read and check a configuration; false: all that is wrong was said. */
+static bool conf_load(struct conf *conf, const char *path, bool yaml)
+{
+    bool ok = conf_file(conf, path, yaml);
+    queue_print(&conf->told, stderr);
+    if (!ok)
+        fprintf(stderr, "nutproxy: configuration file '%s' syntax is invalid\n", path);
     return ok;
 }
 
@@ -7083,21 +7363,18 @@ static int tool_convert(int argc, char **argv)
     if (path == NULL || (path[0] == '-' && path[1] != '\0'))
         return tool_bad("convert is given one file", NULL, convert_usage);
     char *text = file_read(path, &len, &why);
-    if (text == NULL) {
-        fprintf(stderr, "nutproxy: '%s' cannot be read: %s\n", path, why);
-        return 1;
-    }
     struct bytes yaml = {text, len};
-    bool ok = conf_load_text(&conf, path, yaml, true);
+    bool ok = text != NULL && conf_read(&conf, path, yaml, true);
     struct pen pen = {.mem = &conf.mem, .ok = true};
+    if (text == NULL)
+        fprintf(stderr, "nutproxy: '%s' cannot be read: %s\n", path, why);
+    queue_print(ok ? &conf.notes : &conf.told, stderr);
     if (ok && !conf_convert(&conf, yaml, &pen)) {
         fprintf(stderr, "nutproxy: out of memory\n");
         ok = false;
     }
-    if (ok) {
-        queue_print(&conf.notes, stderr);
+    if (ok)
         queue_print(&pen.out, stdout);
-    }
     nut_queue_free(&conf.mem, &pen.out);
     conf_free(&conf);
     free(text);
@@ -7256,8 +7533,9 @@ static int tool_route(int argc, char **argv)
     int at = route_options(&route, argc, argv);
     if (at == -1)
         return 1;
-    const struct pool_conf *pool = conf_load(&conf, route.conf) ? route_pool(&conf, argc, argv, &at) : NULL;
-    bool ok = pool != NULL && plan_open(&plan, &conf.mem, pool);
+    bool ok = conf_load(&conf, route.conf, path_is_yaml(route.conf));
+    const struct pool_conf *pool = ok ? route_pool(&conf, argc, argv, &at) : NULL;
+    ok = pool != NULL && plan_open(&plan, &conf.mem, pool);
     for (int i = 0; ok && i < route.downs; i++)
         if (!plan_take_out(&plan, route.down[i])) {
             fprintf(stderr, "nutproxy: pool '%s' has no server '%s'\n", pool->name, route.down[i]);
@@ -7482,8 +7760,8 @@ static int tool_diff(int argc, char **argv)
         return 1;
     }
     struct conf old = {0}, new = {0};
-    bool ok = conf_load(&old, argv[optind]);
-    ok = conf_load(&new, argv[optind + 1]) && ok;
+    bool ok = conf_load(&old, argv[optind], path_is_yaml(argv[optind]));
+    ok = conf_load(&new, argv[optind + 1], path_is_yaml(argv[optind + 1])) && ok;
     if (ok && !diff_all(&old, &new, &new.mem, keys)) {
         fprintf(stderr, "nutproxy: out of memory\n");
         ok = false;
@@ -7668,17 +7946,19 @@ static bool options_read(struct options *o, int argc, char **argv)
 
 struct house {
     struct options  options;
-    struct conf     conf;
+    struct setup   *setup, *first;          /* the newest, and the one that the process began with */
+    struct setup   *before;                 /* the newest one's predecessor, while workers change over */
+    uint32_t        changing;               /* workers that have not changed over yet */
+    bool            kept;                   /* one of them could not */
+    bool            again;                  /* the operator wants it read anew after that */
     struct loop     loop;                   /* of the control thread */
     struct mailbox  box, resolver;
     struct worker  *worker;
     uint32_t        workers, stopped;
-    int            *door;                   /* listening sockets: of the first worker, ... */
     int             stats_door;
     struct admin    admin;
     struct watch    signals;
     const char     *pid_file;
-    int             fd_most;                /* descriptors from here on are not for clients */
     bool            stopping;
 };
 
@@ -7706,35 +7986,93 @@ static bool house_addresses(const struct conf *conf)
     return all;
 }
 
+/* Say why `what` cannot listen: at the start to who started us, later to the log. */
+__attribute__((format(printf, 2, 3)))
+static void house_complain(const char *what, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (logger.running)
+        log_of(EVENT_reload_failed, NULL, NULL, "%s: %s", what, text);
+    else
+        fprintf(stderr, "nutproxy: %s: %s\n", what, text);
+}
+
 static int house_bind(const char *what, const char *host, uint16_t port, struct listening how)
 {
     struct address a;
     int fd = -1;
     if (!listen_address(&a, host, port)) {
-        fprintf(stderr, "nutproxy: %s: address '%s' cannot be resolved\n", what, host);
+        house_complain(what, "address '%s' cannot be resolved", host);
         return -1;
     }
     fd = socket_listen(&a, how);
     if (fd == -1)
-        fprintf(stderr, "nutproxy: %s: cannot listen on '%s%s%.0u': %s\n", what, host,
-                port > 0 ? "' port '" : "", port, strerror(errno));
+        house_complain(what, "cannot listen on '%s%s%.0u': %s", host, port > 0 ? "' port '" : "", port,
+                       strerror(errno));
     return fd;
 }
 
-/* Bind every pool for every worker, before anything runs. */
-static bool house_listen(struct house *h)
+/* The listening socket of `before` that pool `i` of worker `n` can go on with, set
+ * to what the pool wants now; -1: there is none. */
+static int house_door(const struct setup *before, const struct pool_conf *pool, uint32_t n)
 {
-    for (uint32_t i = 0; i < h->conf.pools * h->workers; i++) {
-        const struct pool_conf *p = &h->conf.pool[i % h->conf.pools];
+    const struct listen_conf *l = &pool->key.listen;
+    for (uint32_t i = 0; before != NULL && i < before->conf.pools; i++)
+        if (listen_same(&before->conf.pool[i].key.listen, l)) {
+            int fd = before->door[n * before->conf.pools + i];
+            if (listen(fd, (int)pool->key.backlog) == 0 && l->port == 0 && l->mode != 0)
+                (void)!chmod(l->host, l->mode);
+            return fd;
+        }
+    return -1;
+}
+
+/* Whether a socket of one setup is one of the other's, too. */
+static bool setup_has_door(const struct setup *setup, const struct house *h, int fd)
+{
+    for (uint32_t i = 0; setup != NULL && i < setup->conf.pools * h->workers; i++)
+        if (setup->door[i] == fd)
+            return true;
+    return false;
+}
+
+/* Close the sockets of `setup` that `other` does not go on with, and take their
+ * paths away. */
+static void house_close_doors(const struct house *h, struct setup *setup, const struct setup *other)
+{
+    for (uint32_t i = 0; i < setup->conf.pools * h->workers; i++) {
+        const struct listen_conf *l = &setup->conf.pool[i % setup->conf.pools].key.listen;
+        if (setup->door[i] == -1 || setup_has_door(other, h, setup->door[i]))
+            continue;
+        close(setup->door[i]);
+        setup->door[i] = -1;
+        if (l->port == 0 && i < setup->conf.pools)
+            unlink(l->host);
+    }
+}
+
+/* Bind every pool for every worker, before anything runs by it; what `before` has
+ * is taken over.  False: what failed was said, and nothing has changed. */
+static bool house_listen(struct house *h, struct setup *setup, const struct setup *before)
+{
+    uint32_t pools = setup->conf.pools;
+    for (uint32_t i = 0; i < pools * h->workers; i++) {
+        const struct pool_conf *p = &setup->conf.pool[i % pools];
         const struct listen_conf *l = &p->key.listen;
-        bool again = i >= h->conf.pools;
         struct listening how = {(int)p->key.backlog, p->key.reuseport || h->workers > 1, l->mode};
-        if (again && l->port == 0)          /* a path has one socket, which they share */
-            h->door[i] = fcntl(h->door[i % h->conf.pools], F_DUPFD_CLOEXEC, 0);
-        else
-            h->door[i] = house_bind(p->name, l->host, l->port, how);
-        if (h->door[i] == -1)
+        setup->door[i] = house_door(before, p, i / pools);
+        if (setup->door[i] == -1 && i >= pools && l->port == 0)     /* a path has one socket, which they share */
+            setup->door[i] = fcntl(setup->door[i % pools], F_DUPFD_CLOEXEC, 0);
+        else if (setup->door[i] == -1)
+            setup->door[i] = house_bind(p->name, l->host, l->port, how);
+        if (setup->door[i] == -1) {
+            house_close_doors(h, setup, before);
             return false;
+        }
     }
     return true;
 }
@@ -7744,7 +8082,7 @@ static bool house_listen_stats(struct house *h)
 {
     char host[256];
     uint16_t port = 0;
-    const char *stats = h->conf.process.stats;
+    const char *stats = h->first->conf.process.stats;
     struct bytes text = bytes_of(stats), word = text;
     h->stats_door = -1;
     if (strcmp(stats, "off") == 0 && h->options.stats_host == NULL && h->options.stats_port == -1)
@@ -7771,12 +8109,10 @@ static bool house_listen_stats(struct house *h)
     return h->stats_door != -1;
 }
 
-/* Leave nothing behind: paths that we listened on, and the pid file. */
+/* Leave nothing behind: sockets, their paths, and the pid file. */
 static void house_sweep(struct house *h)
 {
-    for (uint32_t i = 0; i < h->conf.pools; i++)
-        if (h->conf.pool[i].key.listen.port == 0 && h->door[i] != -1)
-            unlink(h->conf.pool[i].key.listen.host);
+    house_close_doors(h, h->setup, NULL);
     if (h->stats_door != -1) {
         struct sockaddr_un un = {0};
         socklen_t len = sizeof un;
@@ -7789,7 +8125,7 @@ static void house_sweep(struct house *h)
 
 static bool house_write_pid(struct house *h)
 {
-    const char *path = h->options.pid_file != NULL ? h->options.pid_file : h->conf.process.pid_file;
+    const char *path = h->options.pid_file != NULL ? h->options.pid_file : h->first->conf.process.pid_file;
     if (path == NULL)
         return true;
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -7830,7 +8166,7 @@ static bool house_daemonize(void)
 
 /* Take as many descriptors as we may have; how many of them clients may have,
  * so that there are always some left to reach servers and to be asked for stats. */
-static int house_descriptors(const struct house *h)
+static int house_descriptors(const struct house *h, const struct conf *conf)
 {
     struct rlimit limit;
     uint64_t kept = 32;
@@ -7839,9 +8175,9 @@ static int house_descriptors(const struct house *h)
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) == -1 && getrlimit(RLIMIT_NOFILE, &limit) == -1)
         return INT_MAX;
-    for (uint32_t i = 0; i < h->conf.pools; i++)
-        kept += (uint64_t)h->workers * h->conf.pool[i].key.servers.n *
-                (uint64_t)(h->conf.pool[i].key.server_connections + 1);     /* and a probe */
+    for (uint32_t i = 0; i < conf->pools; i++)
+        kept += (uint64_t)h->workers * conf->pool[i].key.servers.n *
+                (uint64_t)(conf->pool[i].key.server_connections + 1);       /* and a probe */
     if (kept > limit.rlim_cur / 2)
         kept = limit.rlim_cur / 2;
     return (int)least_of(limit.rlim_cur - kept, INT_MAX);
@@ -7865,15 +8201,96 @@ static void *resolver_run(void *of)
     return NULL;
 }
 
+/* A pool of the worker's list of all. */
+static struct pool *pool_at(struct link *in_worker) { return container_of(in_worker, struct pool, in_worker); }
+
 /* Whether a worker owes nobody anything. */
 static bool worker_is_idle(const struct worker *w)
 {
-    for (uint32_t i = 0; i < w->pools; i++)
-        for (uint32_t s = 0; s < w->pool[i].servers; s++)
-            for (uint32_t n = 0; n < (uint32_t)w->pool[i].conf->server_connections; n++)
-                if (w->pool[i].server[s].lane[n].first != NULL)
+    for (struct link *at = w->all.next; at != &w->all; at = at->next)
+        for (uint32_t s = 0; s < pool_at(at)->servers; s++)
+            for (uint32_t n = 0; n < (uint32_t)pool_at(at)->conf->server_connections; n++)
+                if (pool_at(at)->server[s].lane[n].first != NULL)
                     return false;
     return true;
+}
+
+/* The pool of this worker that is the same in `conf`, or NULL. */
+static struct pool *worker_same(const struct worker *w, const struct pool_conf *conf)
+{
+    for (uint32_t i = 0; i < w->pools; i++)
+        if (conf_pool_same(&w->setup->conf.pool[i], conf))
+            return w->pool[i];
+    return NULL;
+}
+
+/* Who takes over the clients of the pool `old`: who listens there now, or else
+ * who has its name.  NULL: nobody. */
+static struct pool *setup_heir(const struct setup *setup, struct pool **pool, const struct pool *old)
+{
+    struct pool *namesake = NULL;
+    for (uint32_t i = 0; i < setup->conf.pools; i++) {
+        if (listen_same(&setup->conf.pool[i].key.listen, &old->conf->listen))
+            return pool[i];
+        if (strcmp(setup->conf.pool[i].name, old->name) == 0)
+            namesake = pool[i];
+    }
+    return namesake;
+}
+
+/* Run the pools in `pool`, which are those of `setup`: new ones begin, those that
+ * are not among them are retired.  Owns `pool`. */
+static void worker_run_by(struct worker *w, struct setup *setup, struct pool **pool)
+{
+    for (uint32_t i = 0; i < setup->conf.pools; i++)
+        if (list_linked(&pool[i]->in_worker)) {             /* it stays as it is */
+            atomic_fetch_sub(&pool[i]->setup->users, 1);
+            atomic_fetch_add(&setup->users, 1);
+            pool_point(pool[i], setup, &setup->conf.pool[i]);
+        }
+    for (uint32_t i = 0; i < w->pools; i++)
+        if (w->pool[i]->setup != setup) {
+            struct pool *heir = setup_heir(setup, pool, w->pool[i]);
+            for (struct link *at = w->all.next; at != &w->all; at = at->next)
+                if (pool_at(at)->heir == w->pool[i])
+                    pool_at(at)->heir = heir;
+            pool_retire(w->pool[i], heir);
+        }
+    for (uint32_t i = 0; i < setup->conf.pools; i++)
+        if (!list_linked(&pool[i]->in_worker)) {
+            list_push(&w->all, &pool[i]->in_worker);
+            pool_listen(pool[i], setup->door[w->number * setup->conf.pools + i]);
+            if (pool[i]->conf->preconnect)
+                pool_preconnect(pool[i]);
+        }
+    mem_give(&w->loop.mem, w->pool, w->pools * sizeof(struct pool *));
+    w->pool = pool;
+    w->pools = setup->conf.pools;
+    w->setup = setup;
+}
+
+/* Change over to `setup`: pools that are the same in it run on, untouched.  False:
+ * no memory, and all is as before. */
+static bool worker_adopt(struct worker *w, struct setup *setup)
+{
+    uint32_t n = setup->conf.pools, i = 0;
+    struct pool **pool = mem_zero(&w->loop.mem, n * sizeof *pool);
+    for (; pool != NULL && i < n; i++) {
+        pool[i] = worker_same(w, &setup->conf.pool[i]);
+        if (pool[i] == NULL)
+            pool[i] = pool_new(w, setup, &setup->conf.pool[i]);
+        if (pool[i] == NULL)
+            break;
+    }
+    if (pool != NULL && i == n) {
+        worker_run_by(w, setup, pool);
+        return true;
+    }
+    for (uint32_t k = 0; k < i; k++)
+        if (!list_linked(&pool[k]->in_worker))
+            pool_free(pool[k]);
+    mem_give(&w->loop.mem, pool, n * sizeof *pool);
+    return false;
 }
 
 static void worker_letter(struct worker *w, struct letter *l)
@@ -7886,11 +8303,14 @@ static void worker_letter(struct worker *w, struct letter *l)
         worker_count(w, w->snapshot);
         mailbox_post(w->control, l);
         break;
+    case LETTER_SETUP:
+        w->change.adopted = worker_adopt(w, w->change.setup);
+        mailbox_post(w->control, l);
+        break;
     case LETTER_STOP:
         w->stopping = true;
         for (uint32_t i = 0; i < w->pools; i++)
-            if (w->pool[i].door.want != 0)
-                (void)watch_for(&w->pool[i].door, 0);
+            pool_lock(w->pool[i]);
         break;
     default:
         must(l->kind == LETTER_STOP);       /* nobody sends another */
@@ -7910,14 +8330,18 @@ static void worker_post(struct watch *watch, uint32_t sees)
 
 static void worker_turn(struct worker *w, uint64_t due)
 {
-    for (uint32_t i = 0; i < w->pools; i++) {
-        uint64_t at = pool_due(&w->pool[i]);
-        due = due < at ? due : at;
+    for (struct link *at = w->all.next; at != &w->all; at = at->next) {
+        uint64_t due_at = pool_at(at)->shut ? w->loop.now : pool_due(pool_at(at));
+        due = due < due_at ? due : due_at;
     }
     loop_serve(&w->loop, loop_patience(&w->loop, due));
     loop_show_again(&w->loop);
-    for (uint32_t i = 0; i < w->pools; i++)
-        pool_timers(&w->pool[i]);
+    for (struct link *at = w->all.next, *next; at != &w->all; at = next) {
+        next = at->next;
+        pool_timers(pool_at(at));
+        if (pool_at(at)->retired)
+            pool_fade(pool_at(at));
+    }
     loop_settle(&w->loop);
 }
 
@@ -7935,31 +8359,22 @@ static void *worker_run(void *of)
     uint64_t until = clock_ms() + DRAIN_MS;
     while (!worker_is_idle(w) && clock_ms() < until)
         worker_turn(w, until);
-    for (uint32_t i = 0; i < w->pools; i++)
-        pool_close(&w->pool[i]);
+    for (struct link *at = w->all.next; at != &w->all; at = at->next)
+        pool_close(pool_at(at));
     mailbox_post(w->control, &w->stop);
     return NULL;
-}
-
-/* Whether the resolver holds a letter of this worker's. */
-static bool worker_is_asking(const struct worker *w)
-{
-    for (uint32_t i = 0; i < w->pools; i++)
-        for (uint32_t s = 0; s < w->pool[i].servers; s++)
-            if (w->pool[i].server[s].asked)
-                return true;
-    return false;
 }
 
 /* Give back all that a worker holds, when its thread has ended. */
 static void worker_free(struct worker *w)
 {
     struct mem *m = &w->loop.mem;
-    if (worker_is_asking(w))
-        return;                             /* the process ends before a slow lookup does */
-    for (uint32_t i = 0; i < w->pools; i++)
-        pool_free(&w->pool[i]);
-    mem_give(m, w->pool, w->pools * sizeof *w->pool);
+    for (struct link *at = w->all.next; at != &w->all; at = at->next)
+        if (pool_is_asking(pool_at(at)))
+            return;                         /* the process ends before a slow lookup does */
+    while (!list_empty(&w->all))
+        pool_free(pool_at(w->all.next));
+    mem_give(m, w->pool, w->pools * sizeof(struct pool *));
     nut_frame_free(m, &w->frame);
     loop_free(&w->loop);
     if (m->used > 0)
@@ -7969,27 +8384,16 @@ static void worker_free(struct worker *w)
 /* Set up worker `n`, with its listening sockets. */
 static bool worker_open(struct worker *w, struct house *h, uint32_t n)
 {
-    const struct conf *conf = &h->conf;
-    size_t most = conf->process.max_memory > 0 ? (size_t)conf->process.max_memory / h->workers : SIZE_MAX;
-    *w = (struct worker){.control = &h->box, .resolver = &h->resolver, .fd_most = h->fd_most,
+    const struct process_conf *process = &h->first->conf.process;
+    size_t most = process->max_memory > 0 ? (size_t)process->max_memory / h->workers : SIZE_MAX;
+    *w = (struct worker){.control = &h->box, .resolver = &h->resolver, .number = n,
                          .random = clock_wall_us() * 2 + 1 + n};
+    list_init(&w->all);
     if (!loop_open(&w->loop, most) || !mailbox_open(&w->box, EFD_NONBLOCK))
         return false;
     nut_lexicon_build(&w->lexicon);
     w->box.watch = (struct watch){.ready = worker_post, .loop = &w->loop, .fd = w->box.fd};
-    w->pool = mem_zero(&w->loop.mem, conf->pools * sizeof *w->pool);
-    if (w->pool == NULL || !watch_for(&w->box.watch, SEES_IN))
-        return false;
-    for (uint32_t i = 0; i < conf->pools; i++) {
-        if (!pool_open(&w->pool[i], w, &conf->pool[i]))
-            return false;
-        w->pools++;
-        if (conf->pool[i].key.preconnect)
-            pool_preconnect(&w->pool[i]);
-        if (!pool_listen(&w->pool[i], h->door[n * conf->pools + i]))
-            return false;
-    }
-    return true;
+    return watch_for(&w->box.watch, SEES_IN) && worker_adopt(w, h->setup);
 }
 
 /* ---- the control thread */
@@ -8014,32 +8418,174 @@ static void house_level(int by)
     log_of(EVENT_log_level, NULL, NULL, "%s log level to %d", by > 0 ? "up" : "down", level);
 }
 
+/* The file for the log by this setup; NULL: stderr. */
+static const char *house_log(const struct house *h, const struct setup *setup)
+{
+    const char *log = h->options.log != NULL ? h->options.log : setup->conf.process.log;
+    return log == NULL || log[0] == '\0' ? NULL : log;
+}
+
+/* Log as the newest setup has it, but for what an option says. */
+static void house_set_log(const struct house *h)
+{
+    int64_t level = h->options.level >= 0 ? h->options.level : h->setup->conf.process.log_level;
+    atomic_store(&logger.level, (int)least_of((size_t)level, LOG_MOST));
+    atomic_store(&logger.json, h->setup->conf.process.log_format == 1);
+}
+
+static void house_reopen_log(const struct house *h)
+{
+    const char *log = house_log(h, h->setup);
+    if (log != NULL && !log_open(log))
+        log_of(EVENT_log_failed, NULL, NULL, "log file '%s' cannot be opened: %s", log, strerror(errno));
+}
+
+/* ---- the configuration is read anew */
+
+static void setup_free(struct setup *setup)
+{
+    conf_free(&setup->conf);
+    free(setup->door);
+    free(setup);
+}
+
+/* Read the configuration, and take what it needs to run; NULL: conf.told of *bad
+ * says what is wrong, or memory is short. */
+static struct setup *setup_new(const struct house *h, struct conf *bad)
+{
+    const char *path = h->options.conf;
+    struct setup *setup = calloc(1, sizeof *setup);
+    if (setup == NULL)
+        return NULL;
+    if (!conf_file(&setup->conf, path, path_is_yaml(path))) {
+        *bad = setup->conf;
+        free(setup);
+        return NULL;
+    }
+    uint32_t workers = h->workers > 0 ? h->workers : (uint32_t)setup->conf.process.workers;
+    setup->door = malloc(workers * setup->conf.pools * sizeof *setup->door);
+    if (setup->door == NULL) {
+        setup_free(setup);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < workers * setup->conf.pools; i++)
+        setup->door[i] = -1;
+    return setup;
+}
+
+/* Free the setups that no pool runs by any more. */
+static void house_free_setups(struct house *h)
+{
+    for (struct setup **at = &h->setup; *at != NULL; ) {
+        struct setup *setup = *at;
+        if (atomic_load(&setup->users) > 0) {
+            at = &setup->next;
+            continue;
+        }
+        *at = setup->next;
+        setup_free(setup);
+    }
+}
+
+/* Log each line of a text. */
+static void house_log_lines(const struct queue *text)
+{
+    char *copy = malloc(text->len + 1), *at = copy;
+    if (copy == NULL)
+        return;
+    copy[queue_peek(text, copy, text->len)] = '\0';
+    for (char *end; (end = strchr(at, '\n')) != NULL; at = end + 1)
+        log_of(EVENT_reload_failed, NULL, NULL, "%.*s", (int)(end - at), at);
+    free(copy);
+}
+
+/* Keys of the process that only a new start changes. */
+static void house_tell_fixed(const struct house *h)
+{
+    const struct process_conf *a = &h->first->conf.process, *b = &h->setup->conf.process;
+    if (a->workers != b->workers || a->max_memory != b->max_memory || !text_same(a->stats, b->stats) ||
+        !text_same(a->pid_file, b->pid_file))
+        log_of(EVENT_reloaded, NULL, NULL, "workers, max_memory, stats and pid_file change with a new start only");
+}
+
+/* All workers have answered: tell how it went, and let go of what is not used. */
+static void house_changed(struct house *h)
+{
+    uint32_t same = 0, pools = h->setup->conf.pools, before = h->before->conf.pools;
+    for (uint32_t i = 0; i < pools; i++)
+        for (uint32_t k = 0; k < before; k++)
+            same += conf_pool_same(&h->setup->conf.pool[i], &h->before->conf.pool[k]);
+    if (h->kept)
+        log_of(EVENT_reload_failed, NULL, NULL, "out of memory: a worker goes on as before");
+    else
+        house_close_doors(h, h->before, h->setup);
+    log_of(EVENT_reloaded, NULL, NULL, "'%s' was read again: %u pools, %u of them as before; %u are gone or changed",
+           h->options.conf, pools, same, before - same);
+    house_tell_fixed(h);
+    if (h->before != h->first)
+        atomic_fetch_sub(&h->before->users, 1);
+    h->before = NULL;
+    house_free_setups(h);
+}
+
+/* Read the configuration again and change over to it, dropping nobody; if it is
+ * bad, or cannot be had, all stays as it is. */
+static void house_reload(struct house *h)
+{
+    struct conf bad = {0};
+    h->again = h->changing > 0 || h->admin.away > 0;
+    if (h->again || h->stopping)
+        return;                             /* when what is under way is done */
+    house_free_setups(h);
+    struct setup *setup = setup_new(h, &bad);
+    if (setup == NULL || !house_listen(h, setup, h->setup) || !admin_adopt(&h->admin, &setup->conf)) {
+        house_log_lines(&bad.told);
+        conf_free(&bad);
+        if (setup != NULL) {
+            house_close_doors(h, setup, h->setup);
+            setup_free(setup);
+        }
+        log_of(EVENT_reload_failed, NULL, NULL, "'%s' is not taken over: all stays as it is", h->options.conf);
+        return;
+    }
+    const char *log = house_log(h, setup);
+    bool other_log = log != NULL && !text_same(log, house_log(h, h->setup));
+    setup->fd_most = house_descriptors(h, &setup->conf);
+    atomic_store(&setup->users, 1);
+    setup->next = h->before = h->setup;
+    h->setup = setup;
+    h->kept = false;
+    if (other_log)
+        house_reopen_log(h);
+    house_set_log(h);
+    h->changing = h->workers;
+    for (uint32_t i = 0; i < h->workers; i++) {
+        h->worker[i].change = (struct setup_letter){.letter.kind = LETTER_SETUP, .setup = setup};
+        mailbox_post(&h->worker[i].box, &h->worker[i].change.letter);
+    }
+}
+
 static void house_signal(struct watch *watch, uint32_t sees)
 {
+    static const struct { int number; const char *name; } names[] = {
+        {SIGINT, "INT"}, {SIGTERM, "TERM"}, {SIGHUP, "HUP"}, {SIGTTIN, "TTIN"}, {SIGTTOU, "TTOU"}, {SIGUSR1, "USR1"},
+        {SIGUSR2, "USR2"},
+    };
     struct house *h = container_of(watch, struct house, signals);
-    const char *log = h->options.log != NULL ? h->options.log : h->conf.process.log;
     struct signalfd_siginfo info;
+    size_t i = 0;
     (void)sees;
     if (read(watch->fd, &info, sizeof info) != (ssize_t)sizeof info)
         return;
-    int signal = (int)info.ssi_signo;
-    log_of(EVENT_signal, NULL, NULL, "signal %d (SIG%s) received", signal,
-           signal == SIGINT ? "INT" : signal == SIGTERM ? "TERM" : signal == SIGHUP ? "HUP" :
-           signal == SIGTTIN ? "TTIN" : signal == SIGTTOU ? "TTOU" : signal == SIGUSR1 ? "USR1" : "USR2");
-    switch (signal) {
-    case SIGINT: case SIGTERM:
-        house_stop(h);
-        break;
-    case SIGHUP:
-        if (log != NULL && log[0] != '\0' && !log_open(log))
-            log_of(EVENT_log_failed, NULL, NULL, "log file '%s' cannot be opened: %s", log, strerror(errno));
-        break;
-    case SIGTTIN:
-        house_level(+1);
-        break;
-    case SIGTTOU:
-        house_level(-1);
-        break;
+    while (names[i].number != (int)info.ssi_signo)
+        must(++i < countof(names));
+    log_of(EVENT_signal, NULL, NULL, "signal %d (SIG%s) received", names[i].number, names[i].name);
+    switch (names[i].number) {
+    case SIGINT: case SIGTERM: house_stop(h);       break;
+    case SIGHUP:               house_reopen_log(h); break;
+    case SIGTTIN:              house_level(+1);     break;
+    case SIGTTOU:              house_level(-1);     break;
+    case SIGUSR1:              house_reload(h);     break;
     }
 }
 
@@ -8050,11 +8596,18 @@ static void house_post(struct watch *watch, uint32_t sees)
     (void)sees;
     for (struct letter *l = mailbox_take(box), *next; l != NULL; l = next) {
         next = l->next;
-        if (l->kind == LETTER_STOP)
+        if (l->kind == LETTER_STOP) {
             h->stopped++;
-        else
+        } else if (l->kind == LETTER_SETUP) {
+            h->kept = h->kept || !container_of(l, struct setup_letter, letter)->adopted;
+            if (--h->changing == 0)
+                house_changed(h);
+        } else {
             admin_take(&h->admin);
+        }
     }
+    if (h->again)
+        house_reload(h);
 }
 
 /* Signals are read like anything else; the threads that follow inherit the mask. */
@@ -8097,9 +8650,8 @@ static bool house_open(struct house *h)
     for (uint32_t i = 0; i < h->workers; i++)
         if (!worker_open(&h->worker[i], h, i))
             return false;
-    h->admin = (struct admin){.loop = &h->loop, .conf = &h->conf, .box = &h->box,
-                              .worker = h->worker, .workers = h->workers};
-    return admin_open(&h->admin, h->stats_door);
+    h->admin = (struct admin){.loop = &h->loop, .box = &h->box, .worker = h->worker, .workers = h->workers};
+    return admin_open(&h->admin, &h->setup->conf, h->stats_door);
 }
 
 static void house_run(struct house *h)
@@ -8109,9 +8661,10 @@ static void house_run(struct house *h)
     uname(&u);
     log_of(EVENT_started, NULL, NULL, "nutproxy-%s built for %s %s %s started on pid %d", NUT_VERSION, u.sysname,
            u.release, u.machine, (int)getpid());
-    for (uint32_t i = 0; i < h->conf.pools; i++)
-        log_of(EVENT_listening, h->conf.pool[i].name, NULL, "listens on %s, servers: %u",
-               h->conf.pool[i].key.listen.text, h->conf.pool[i].key.servers.n);
+    for (uint32_t i = 0; i < h->setup->conf.pools; i++) {
+        const struct pool_conf *p = &h->setup->conf.pool[i];
+        log_of(EVENT_listening, p->name, NULL, "listens on %s, servers: %u", p->key.listen.text, p->key.servers.n);
+    }
     if (h->stats_door != -1)
         log_of(EVENT_listening, NULL, NULL, "stats: listens on %s", socket_text(h->stats_door, false, stats));
     while (h->stopped < h->workers) {
@@ -8132,26 +8685,18 @@ static void house_run(struct house *h)
 /* Start, run, stop: the exit status. */
 static int house_main(struct house *h)
 {
-    const char *log = h->options.log != NULL ? h->options.log : h->conf.process.log;
-    atomic_store(&logger.level, (int)(h->options.level >= 0 ? least_of((size_t)h->options.level, LOG_MOST)
-                                                            : (size_t)h->conf.process.log_level));
-    logger.json = h->conf.process.log_format == 1;
-    logger.journal = (log == NULL || log[0] == '\0') && log_is_journal();
-    if (log != NULL && log[0] != '\0' && !log_open(log)) {
+    const char *log = house_log(h, h->setup);
+    house_set_log(h);
+    logger.journal = log == NULL && log_is_journal();
+    if (log != NULL && !log_open(log)) {
         fprintf(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
         return 1;
     }
-    h->workers = (uint32_t)h->conf.process.workers;
-    h->door = malloc(h->workers * h->conf.pools * sizeof *h->door);
     h->stats_door = -1;
-    if (h->door == NULL)
-        return 1;
-    for (uint32_t i = 0; i < h->workers * h->conf.pools; i++)
-        h->door[i] = -1;
-    h->fd_most = house_descriptors(h);
+    h->setup->fd_most = house_descriptors(h, &h->setup->conf);
     if (h->options.daemonize)
         umask(0);                           /* as twemproxy's daemon: its sockets are for everybody */
-    bool ok = house_listen_stats(h) && house_listen(h);
+    bool ok = house_listen_stats(h) && house_listen(h, h->setup, NULL);
     if (ok && h->options.daemonize && !house_daemonize()) {
         fprintf(stderr, "nutproxy: cannot become a daemon: %s\n", strerror(errno));
         ok = false;
@@ -8161,11 +8706,38 @@ static int house_main(struct house *h)
         log_of(EVENT_start_failed, NULL, NULL, "cannot start: %s", strerror(errno));
         ok = false;
     }
+    logger.running = ok;
     if (ok)
         house_run(h);
     house_sweep(h);
-    free(h->door);
     return ok ? 0 : 1;
+}
+
+/* Read the configuration, and check it or run it: the exit status. */
+static int house_begin(struct house *h)
+{
+    struct conf bad = {0};
+    const char *path = h->options.conf;
+    int status = 1;
+    h->setup = h->first = setup_new(h, &bad);
+    queue_print(h->setup == NULL ? &bad.told : &h->setup->conf.notes, stderr);
+    bool good = h->setup != NULL && (!h->options.test || house_addresses(&h->setup->conf));
+    if (!good || h->options.test)
+        fprintf(stderr, "nutproxy: configuration file '%s' syntax is %s\n", path, good ? "ok" : "invalid");
+    if (good && h->options.test) {
+        status = 0;
+    } else if (good) {
+        h->workers = (uint32_t)h->setup->conf.process.workers;
+        atomic_store(&h->setup->users, 1);
+        status = house_main(h);
+    }
+    while (h->setup != NULL) {
+        struct setup *next = h->setup->next;
+        setup_free(h->setup);
+        h->setup = next;
+    }
+    conf_free(&bad);
+    return status;
 }
 
 #ifndef NUT_PROOFS
@@ -8192,16 +8764,7 @@ int main(int argc, char **argv)
         }
         return 0;
     }
-    bool good = conf_load(&house.conf, o->conf);
-    if (good)
-        queue_print(&house.conf.notes, stderr);
-    if (good && o->test) {
-        good = house_addresses(&house.conf);
-        fprintf(stderr, "nutproxy: configuration file '%s' syntax is %s\n", o->conf, good ? "ok" : "invalid");
-    }
-    int status = !good ? 1 : o->test ? 0 : house_main(&house);
-    conf_free(&house.conf);
-    return status;
+    return house_begin(&house);
 }
 #endif /* NUT_PROOFS */
 /* } 15 */

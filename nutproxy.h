@@ -429,6 +429,8 @@
     _( signal,             ALWAYS, "the operator has sent a signal") \
     _( log_level,          ALWAYS, "more or less is logged from now on") \
     _( log_failed,         ALWAYS, "the log file cannot be opened anew: the old one goes on") \
+    _( reloaded,           NOTICE, "the configuration was read again, and the process runs by it") \
+    _( reload_failed,      ERROR,  "the configuration was read again, and cannot be taken over: all stays") \
     _( listening,          NOTICE, "clients can connect to a pool, or to the stats port") \
     _( client_refused,     WARN,   "a client was not let in: there are too many") \
     _( client_closed,      WARN,   "a client was closed: it took too little, or memory is short") \

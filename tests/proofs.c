@@ -450,7 +450,7 @@ static const struct {
 } merges[] = {
     { "sum", SUM, 2, {":2\r\n", ":40\r\n"}, {0, 1, 0}, 3, ":42\r\n" },
     { "sum of what is no number", SUM, 2, {":2\r\n", "+OK\r\n"}, {0, 1}, 2,
-      "-ERR a server did not reply with a number\r\n" },
+      "-ERR a server did not reply with a number: the request may have been applied\r\n" },
     { "zip", ZIP, 2, {"*2\r\n$1\r\na\r\n$-1\r\n", "*1\r\n$1\r\nb\r\n"}, {0, 1, 0}, 3,
       "*3\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n" },
     { "zip of nested values", ZIP, 2, {"*1\r\n*2\r\n:1\r\n$2\r\n\r\n\r\n", "*1\r\n+x\r\n"}, {1, 0}, 2,

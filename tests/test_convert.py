@@ -208,7 +208,7 @@ def test_convert_reads_stdin_and_tells_what_it_wants(tmp_path):
 PIECES = ("\n", " ", "  ", "\t", ":", ": ", "#", " #", "- ", "-", '"', "'", "\\", "\r\n", "\r", "[", "]", "{", "}", ",",
           "&", "*", "!", ">", "%", "@", "`", "--- ", "---\n", "...\n", "\n\n", "x", "é", "a: b", "servers:", "listen: ",
           '""', "''", "\\n", "\\x41", "  - z:9:1\n", "    ", "\n  ", "\n   - h:7:1", "\x07", "0")
-INTENDED = ("block scalars", "? key", "out of range", "permission", "has an invalid address", "empty name")
+INTENDED = ("block scalars", "? key", "out of range", "permission", "has an invalid address", "empty name", "a NUL")
 
 
 def test_a_damaged_file_is_judged_as_nutcracker_judges_it(tmp_path):

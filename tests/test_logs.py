@@ -58,14 +58,14 @@ def test_each_event_has_one_line_and_requests_have_none(stage):
             assert w.ask("GET", "k1").startswith(b"-ERR")
         server.start()
         ask_until(w, True, "GET", "k1")
-    proxy.signal(signal.SIGUSR1)
-    wait_for("the signal to be told", lambda: lines(proxy, r"signal 10 \(SIGUSR1\) received.*"))
+    proxy.signal(signal.SIGUSR2)
+    wait_for("the signal to be told", lambda: lines(proxy, r"signal 12 \(SIGUSR2\) received.*"))
     assert proxy.stop() == 0
     said = texts(proxy)
     wanted = [r"nutproxy-\S+ built for .* started on pid %d" % proxy.pid,
               r"pool 'alpha': listens on 127\.0\.0\.1:\d+, servers: 1", r"stats: listens on 127\.0\.0\.1:%d" % proxy.stats_port,
               r"pool 'alpha': server 'one' lost: .*", r"pool 'alpha': server 'one' is down: .*",
-              r"pool 'alpha': server 'one' is up", r"signal 10 \(SIGUSR1\) received.*",
+              r"pool 'alpha': server 'one' is up", r"signal 12 \(SIGUSR2\) received.*",
               r"signal 15 \(SIGTERM\) received.*", "done"]
     assert len(said) == len(wanted) and all(map(re.fullmatch, wanted, said)), said
 

@@ -510,4 +510,5 @@ REFUSED = (
     ("a:\n  listen: /x abc\n  servers:\n   - h:1:1\n", 2, "permission"),
     ("a:\n  listen: 127.0.0.1:1\n  servers:\n   - :1:1\n", 4, "address"),
     ("a:\n  listen: 127.0.0.1:1\n  servers:\n   - 'h:1:1 '\n", 4, "empty name"),
+    ("a:\n  listen: 127.0.0.1:1\n  servers:\n   - \"h:1:1 a\\0b\"\n", 4, "a NUL"),
 )

@@ -1,0 +1,488 @@
+"""The differences between nutcracker and nutproxy that are meant, and nothing else.
+
+A Row tells what differs and why, and fits only that. Three kinds, tried in this order:
+    WRITTEN   a request reaches the server in other bytes with the same meaning
+    WHOLE     one row explains all that differs in a case
+    SINGLE    each reply, and the end of the connection, is explained by itself
+`readme` is how README.md says it; rows without one are not told there yet.
+"""
+import collections
+import re
+
+from beside import CLOSED, OPEN, WAITS, protocol
+from beside_cases import MSICK, SICK, key_of, twemproxy_takes
+from recorder import Raw
+
+Row = collections.namedtuple("Row", "name reason readme fits")
+
+SPLIT = (b"MGET", b"DEL", b"UNLINK", b"TOUCH", b"MSET")
+MERGED = SPLIT[:1] + (b"get", b"gets")
+SEVERAL = set(b"""
+    BITOP COPY EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO GEORADIUS GEORADIUSBYMEMBER GEOSEARCHSTORE LCS LMOVE
+    LMPOP MSETNX PFCOUNT PFMERGE RENAME RENAMENX RPOPLPUSH SDIFF SDIFFSTORE SINTER SINTERCARD SINTERSTORE SMOVE SORT
+    SUNION SUNIONSTORE XREAD XREADGROUP ZDIFF ZDIFFSTORE ZINTER ZINTERCARD ZINTERSTORE ZMPOP ZRANGESTORE ZUNION
+    ZUNIONSTORE""".split())
+COUNTED = set(b"EVAL EVALSHA ZUNION ZINTER ZDIFF ZUNIONSTORE ZINTERSTORE ZDIFFSTORE".split())
+ERROR = re.compile(rb"-[A-Z]+ [^\r\n]+\r\n|ERROR\r\n|(CLIENT|SERVER)_ERROR [^\r\n]+\r\n")
+LONGEST_KEY = 16335
+
+
+class Pair:
+    """A case and what came of it on both sides."""
+
+    def __init__(self, case, there, here, home):
+        self.case, self.there, self.here = case, there, here
+        self.home = lambda key: home(case.pool, key)
+        self.redis = protocol(case.pool) == "redis"
+        self.one = case.requests[0] if case.requests and len(case.requests) == 1 else None
+        self.verbs = [self.verb_of(r) for r in case.requests or ()]
+        self.verb = self.verbs[0] if self.one else b""
+
+    def verb_of(self, request):
+        return request[0].upper() if self.redis else (request.split() or [b""])[0]
+
+    def hung_up(self):
+        """twemproxy closed without a word, and no server heard of it."""
+        return self.there.end == CLOSED and not self.there.replies and not any(self.there.servers.values())
+
+    def quiet(self):
+        """nutproxy asked no server."""
+        return not any(self.here.servers.values())
+
+    def sent(self, side):
+        """All requests, whatever the server."""
+        return [r for rs in side.servers.values() for r in rs]
+
+    def answer(self):
+        """nutproxy's only reply, if the connection stayed."""
+        return self.here.replies[0] if self.here.end == OPEN and len(self.here.replies) == 1 else b""
+
+    def error(self):
+        return bool(ERROR.fullmatch(self.answer()))
+
+    def asked_one(self):
+        """twemproxy passed the request on as it was, to one server, and its reply back."""
+        return self.one and self.there.end == OPEN and len(self.there.replies) == 1 and \
+            self.sent(self.there) == [self.one]
+
+    def prefix(self):
+        """Each server got from twemproxy the beginning of what it got from nutproxy."""
+        return all(self.here.servers[n][:len(rs)] == rs for n, rs in self.there.servers.items())
+
+    def taken(self):
+        return bool(self.case.requests) and all(map(twemproxy_takes, self.case.requests))
+
+
+# ---- requests in other bytes
+
+def lower_case(words):
+    return (words[0].upper(), *words[1:]) if words[0].upper() in SPLIT else words
+
+
+def spaced(request):
+    line, end, rest = request.partition(b"\r\n")
+    return re.sub(rb" +", b" ", line).strip(b" ") + end + rest
+
+
+def zeroed(request):
+    line, end, rest = request.partition(b"\r\n")
+    head, *words = line.split(b" ")
+    return b" ".join([head] + words[:1] + [re.sub(rb"^0+(?=\d)", b"", w) for w in words[1:]]) + end + rest
+
+
+def unmuted(request):
+    return re.sub(rb" +noreply *\r\n", b"\r\n", request, count=1)
+
+
+WRITTEN = [
+    Row("spelling of parts",
+        "twemproxy writes the command of a part in lower case, nutproxy as the table has it",
+        "", lower_case),
+    Row("spaces",
+        "memcached lines are written anew with single spaces; twemproxy ends a split get with one",
+        "", spaced),
+    Row("noreply",
+        "noreply is taken out towards servers, and their answer dropped, so that an unexpected error shifts "
+        "nobody's replies",
+        "`noreply` is taken out towards servers, and their answer dropped", unmuted),
+    Row("leading zeros",
+        "numbers of memcached lines are written anew",
+        "", zeroed),
+]
+
+
+# ---- whole cases
+
+def refused(p):
+    return p.redis and p.hung_up() and p.quiet() and p.error() and not p.taken() and \
+        (p.case.requests is None or p.one)
+
+
+def broken(p):
+    last = p.here.replies[-1:] or [b""]
+    return p.redis and p.there.end == CLOSED and not p.there.replies and p.here.end == CLOSED and \
+        p.case.requests is None and last[0].startswith(b"-ERR Protocol error: ") and p.here.servers == p.there.servers
+
+
+def inline(p):
+    return p.redis and p.case.requests is None and p.hung_up() and \
+        not re.match(rb"\*[1-9]", p.case.data) and (p.here.end == OPEN or b"Protocol error" in p.here.replies[-1])
+
+
+def pipeline_goes_on(p):
+    if not p.case.requests or len(p.case.requests) < 2 or p.there.end != CLOSED or p.there.replies or p.case.sick:
+        return False
+    refuses = not all(map(twemproxy_takes, p.case.requests)) if p.redis else \
+        any(v in (b"foo", b"gat", b"GET") for v in p.verbs)
+    return refuses and p.here.end == OPEN and len(p.here.replies) == len(p.case.requests) and p.prefix()
+
+
+def farewell(p):
+    return p.redis and b"QUIT" in p.verbs and \
+        p.there.end == p.here.end == CLOSED and p.here.replies == p.there.replies + [b"+OK\r\n"] and \
+        p.here.servers == p.there.servers
+
+
+def more_commands(p):
+    return p.redis and p.one and p.hung_up() and not twemproxy_takes(p.one) and p.sent(p.here) == [p.one] and \
+        p.answer() != b"" and p.here.servers[p.home(key_of(p.one))] == [p.one]
+
+
+def answered_here(p):
+    return p.redis and p.one and p.hung_up() and not twemproxy_takes(p.one) and p.quiet() and \
+        p.verb in (b"PING", b"ECHO", b"SELECT", b"COMMAND", b"AUTH") and p.answer() != b"" and not p.error()
+
+
+def command_table(p):
+    return p.verb == b"COMMAND" and p.asked_one() and p.quiet() and p.answer().startswith(b"*")
+
+
+def told_here(p):
+    return p.redis and p.asked_one() and p.quiet() and p.error() and p.there.replies == p.here.replies and \
+        p.answer().startswith((b"-ERR wrong number of arguments for ", b"-ERR Number of keys can't be greater"))
+
+
+def bad_count(p):
+    return p.redis and p.asked_one() and p.verb in COUNTED and p.quiet() and \
+        p.there.replies[0].startswith((b"-ERR ", b"-NOSCRIPT ")) and \
+        p.answer().startswith((b"-ERR numkeys is not a number of keys", b"-ERR Number of keys can't be greater",
+                               b"-ERR syntax error"))
+
+
+def crossslot(p):
+    return p.redis and p.asked_one() and p.verb in SEVERAL and p.quiet() and p.answer().startswith(b"-CROSSSLOT ")
+
+
+def exists(p):
+    asked = {n: rs for n, rs in p.here.servers.items() if rs}
+    parts = [r for rs in asked.values() for r in rs]
+    if p.verb != b"EXISTS" or not p.asked_one() or len(parts) != len(asked) or \
+            not all(r[0] == b"EXISTS" for r in parts):
+        return False
+    keys = sorted(k for n, rs in asked.items() for k in rs[0][1:] if p.home(k) == n)
+    return p.error() if p.case.sick else keys == sorted(p.one[1:]) and len(parts) > 1 and \
+        int(p.answer()[1:]) >= int(p.there.replies[0][1:])
+
+
+def counted_keys(p):
+    return p.verb in (b"ZUNION", b"ZINTER", b"ZDIFF") and p.asked_one() and p.answer() != b"" and \
+        p.here.servers[p.home(key_of(p.one))] == [p.one] == p.there.servers[p.home(p.one[1])] and \
+        p.sent(p.here) == [p.one] and p.home(p.one[1]) != p.home(key_of(p.one))
+
+
+def nonsense_passed_on(p):
+    return p.redis and p.case.requests is None and p.here.end == CLOSED and \
+        any(b"Protocol error" in r for r in p.there.replies) and p.here.replies[-1].startswith(b"-ERR Protocol error: ")
+
+
+def zero_count(p):
+    return p.redis and p.case.data.endswith(b"*01\r\n$4\r\nPING\r\n") and p.there.replies[-1:] == [b"+PONG\r\n"] and \
+        p.here.replies[-1].startswith(b"-ERR Protocol error: ") and p.here.servers == p.there.servers
+
+
+def long_key(p):
+    return p.redis and p.hung_up() and p.one and max(map(len, p.one)) > LONGEST_KEY and p.sent(p.here) == [p.one]
+
+
+def own_failure(p):
+    return p.redis and p.one and p.there.end == WAITS and p.there.replies[:1] == [b"-ERR Invalid argument\r\n"] and \
+        re.match(rb"-(OOM|LOADING|BUSY) ", p.answer()) and p.sent(p.here) == p.sent(p.there) == [p.one]
+
+
+def auth_first(p):
+    a, b = p.there.servers["ash"], p.here.servers["ash"]
+    return p.case.note == "handshake" and p.there.replies == p.here.replies and a[2:] == b[2:] and \
+        a[:2] == b[1::-1] == [(b"SELECT", b"2"), (b"AUTH", b"sesame")]
+
+
+def line_refused(p):
+    """One error for the line; what is behind it, if it can not be its data, is lines again."""
+    return not p.redis and p.hung_up() and p.quiet() and p.here.replies and p.here.end in (OPEN, CLOSED) and \
+        all(map(ERROR.fullmatch, p.here.replies)) and \
+        (p.here.end == OPEN or p.case.data[:1] == b"\x80" or len(p.case.data) > 2048) and \
+        (len(p.here.replies) == 1 or p.case.data.count(b"\n") >= len(p.here.replies))
+
+
+def refused_in_silence(p):
+    return not p.redis and p.hung_up() and p.quiet() and p.here.end == OPEN and not p.here.replies and \
+        re.search(rb" noreply *\r\n", p.case.data)
+
+
+def get_and_touch(p):
+    return not p.redis and p.one and p.hung_up() and p.verb in (b"gat", b"gats") and \
+        all(r.startswith(p.verb + b" ") for r in p.sent(p.here)) and p.answer().endswith(b"END\r\n")
+
+
+def verbosity(p):
+    return p.verb == b"verbosity" and p.hung_up() and p.quiet() and p.answer() == b"OK\r\n"
+
+
+def as_memcached_does(p):
+    """A negative exptime, `delete k 0`, a word that is not noreply in its place, `version x`."""
+    return not p.redis and p.hung_up() and p.here.end == OPEN and len(p.sent(p.here)) == 1 and \
+        p.sent(p.here)[0].split()[0] == p.case.data.split()[0] and \
+        re.match(rb"\w+ \S+ \d+ -1 |delete \S+ 0( noreply)?\r\n|.* (norepl|NOREPLY|2)\r\n|version x\r\n",
+                 p.case.data) and \
+        len(p.here.replies) == (0 if b" noreply\r\n" in p.case.data else 1) and not p.error()
+
+
+def number_told_here(p):
+    return not p.redis and p.asked_one() and p.quiet() and p.error() and p.here.replies == p.there.replies
+
+
+def number_too_big(p):
+    return not p.redis and p.asked_one() and p.quiet() and p.error() and re.search(rb" 4294967296 ", p.case.data)
+
+
+def endless_length(p):
+    return not p.redis and p.quiet() and p.here.replies and \
+        p.here.replies[0].startswith(b"SERVER_ERROR object too large") and \
+        re.search(rb" 4294967299\r\n", p.case.data)
+
+
+def order_of_values(p):
+    mine, others = (sorted(re.findall(rb"VALUE [^\r]+\r\n[^\r]*\r\n", r)) for r in
+                    (b"".join(p.there.replies), p.answer()))
+    return not p.redis and p.verb in (b"get", b"gets") and p.there.end == OPEN and len(p.there.replies) == 1 and \
+        mine == others != [] and p.answer().endswith(b"END\r\n") and p.there.servers == p.here.servers
+
+
+def idle_close(p):
+    """The server's idle connection was closed, and then it refused one request: two failures there, one here."""
+    return p.case.note == "first failures" and "ejecting" in p.case.pool and p.one and p.quiet() and \
+        p.answer().endswith(b"Connection refused: the request was not sent\r\n") and p.there.end == OPEN and \
+        p.sent(p.there) == [p.one] and not p.there.servers[p.case.sick[0]]
+
+
+def control_bytes(p):
+    return not p.redis and p.asked_one() and p.quiet() and p.error() and re.search(rb"[\x00-\x08\t\x7f]", p.one)
+
+
+def line_feed(p):
+    return not p.redis and re.search(rb"[^\r]\n", p.case.data) and p.here.end == OPEN and \
+        (p.hung_up() or any(re.search(rb"[^\r]\n", r) for r in p.sent(p.there))) and \
+        all(b"flush_all" not in r for r in p.sent(p.here))
+
+
+WHOLE = [
+    Row("an error, not the end",
+        "an unknown, malformed or unserved command gets an error and the connection stays: clients survive a typo",
+        "unknown or malformed commands get an error", refused),
+    Row("an error before the end",
+        "what is no protocol gets the earlier replies and an error before the end",
+        "unknown or malformed commands get an error", broken),
+    Row("inline commands",
+        "commands without RESP are served as Redis does",
+        "RESP2 arrays and inline commands", inline),
+    Row("the pipeline goes on",
+        "a refused command costs no reply of those before and behind it",
+        "clients survive a typo", pipeline_goes_on),
+    Row("QUIT",
+        "QUIT is answered OK, as Redis does",
+        "`PING ECHO QUIT AUTH SELECT COMMAND`", farewell),
+    Row("more commands",
+        "every data command of Redis 7.0 whose keys are on one server is passed on",
+        "Every data command of Redis 7.0 whose keys are on one server is passed on", more_commands),
+    Row("answered here",
+        "PING x, ECHO, SELECT, AUTH user password and COMMAND x are answered by the proxy",
+        "`PING ECHO QUIT AUTH SELECT COMMAND`", answered_here),
+    Row("COMMAND",
+        "COMMAND tells what the proxy serves, not what some server has",
+        "`PING ECHO QUIT AUTH SELECT COMMAND`", command_table),
+    Row("arity",
+        "a wrong number of arguments is told in the server's words without asking it",
+        "", told_here),
+    Row("numbers of keys",
+        "a number of keys that is none is told without asking a server",
+        "", bad_count),
+    Row("CROSSSLOT",
+        "keys on several servers are refused: no silently wrong answers",
+        "`SUNION a b` over two servers is refused", crossslot),
+    Row("EXISTS",
+        "EXISTS is split: no silently wrong answers",
+        "`EXISTS` is split", exists),
+    Row("ZUNION 2 a b",
+        "ZUNION, ZINTER and ZDIFF go where their keys are",
+        "`ZUNION 2 a b` finds its keys", counted_keys),
+    Row("nonsense is not passed on",
+        "a length that Redis refuses is refused here, and costs no shared connection",
+        "unknown or malformed commands get an error", nonsense_passed_on),
+    Row("*01",
+        "a count with leading zeros is refused, as Redis does",
+        "", zero_count),
+    Row("long keys",
+        "a key may be longer than a buffer",
+        "", long_key),
+    Row("one error, one request",
+        "-OOM, -LOADING and -BUSY of one request end no connection that others share",
+        "", own_failure),
+    Row("AUTH first",
+        "AUTH comes before SELECT: data in the right database",
+        "AUTH comes before SELECT", auth_first),
+    Row("a line refused",
+        "malformed and unserved memcached lines get memcached's errors, and the connection stays",
+        "Malformed lines get memcached's own errors", line_refused),
+    Row("refused in silence",
+        "what is refused with noreply is not answered",
+        "silently with `noreply`", refused_in_silence),
+    Row("gat",
+        "gat and gats are served",
+        "`get gets gat gats set", get_and_touch),
+    Row("verbosity",
+        "verbosity is answered OK and changes nothing",
+        "`verbosity` is answered `OK` and changes nothing", verbosity),
+    Row("as memcached does",
+        "what memcached takes is taken: negative exptime, delete k 0, words in noreply's place",
+        "", as_memcached_does),
+    Row("numbers told here",
+        "a number that memcached refuses is refused in its words without asking it",
+        "", number_told_here),
+    Row("numbers too big",
+        "flags and times beyond 32 bits, which memcached truncates, are refused",
+        "", number_too_big),
+    Row("lengths too big",
+        "a length that no item can have is refused, not taken modulo 2**32",
+        "", endless_length),
+    Row("order of values",
+        "values of a split get come in the order of the keys asked, misses or not",
+        "values come back in the order of the keys", order_of_values),
+    Row("idle closes",
+        "an idle connection that a server closes is no failure of it",
+        "idle closes do not count", idle_close),
+    Row("control bytes",
+        "memcached keys hold no control bytes: no command injection",
+        "memcached keys hold no control bytes", control_bytes),
+    Row("LF",
+        "LF ends a memcached line and is no part of a key: no command injection",
+        "LF may pass", line_feed),
+]
+
+
+# ---- single replies, with servers failing
+
+def told_whether_sent(p, a, b):
+    """The same reason, and whether the server can have seen the request."""
+    m = re.fullmatch(rb"(-ERR |SERVER_ERROR )([^\r\n]+): the request (was not sent|may have been applied)\r\n", b)
+    if not m:
+        return False
+    reason = {b"Connection closed by server": b"unknown"}.get(m[2], m[2])
+    return a == m[1] + reason + b"\r\n" and (m[3] == b"was not sent") == (p.case.note in ("refuses", "first failures"))
+
+
+def passed_on(p, a, b):
+    """An error of a server, where twemproxy has its own."""
+    own = (SICK if p.redis else MSICK).get(p.case.note)
+    return a in (b"-ERR Invalid argument\r\n", b"SERVER_ERROR Invalid argument\r\n") and b == own and \
+        b[:1] in b"-SE" and (p.case.note in ("OOM", "LOADING", "BUSY") or any(v in SPLIT + MERGED for v in p.verbs))
+
+
+def half_seen(p, a, b):
+    return p.case.note == "half a reply" and b" Connection timed out\r\n" in a and \
+        b"Connection closed by server: the request may have been applied" in b
+
+
+SINGLE = [
+    Row("was it sent?",
+        "error texts tell whether the server can have seen the request",
+        "error texts end in `: the request was not sent` or `: the request may have been applied`", told_whether_sent),
+    Row("a server's error is passed on",
+        "an error of a part, and -OOM, -LOADING and -BUSY, are passed on with their reason",
+        "an error of a part is passed on", passed_on),
+    Row("half a reply",
+        "a reply cut short is noticed at once, not by the timeout",
+        "", half_seen),
+]
+
+# These two are about the end of the connection.
+FAILED_GET = Row("a failed part of MGET",
+                 "a failed part of MGET or get is an error reply, and the connection stays",
+                 "a failed part of `MGET` is an error reply", None)
+NEVER_ANSWERED = Row("never answered",
+                     "twemproxy says nothing when all parts fail at once",
+                     "a failed part of `MGET` is an error reply", None)
+
+
+# ---- the judge
+
+class Judge:
+    def __init__(self, home):
+        """`home` tells the server of a pool's key."""
+        self.home, self.used = home, collections.Counter()
+
+    def explained(self, case, there, here):
+        """Whether all that differs is meant; counts the rows that were needed."""
+        there, rows = self.rewritten(there, here)
+        if there != here:
+            p = Pair(case, there, here, self.home)
+            row = next((r for r in WHOLE if r.fits(p)), None)
+            more = [row] if row else self.singly(p)
+            if not more:
+                return False
+            rows += more
+        self.used.update(row.name for row in rows)
+        return True
+
+    def rewritten(self, there, here):
+        """What twemproxy's servers got, in nutproxy's words where that makes them equal."""
+        servers, used = {}, {}
+        for n, requests in there.servers.items():
+            servers[n] = list(requests)
+            others = here.servers.get(n, [])
+            for i, (mine, other) in enumerate(zip(requests, others)):
+                row_used = []
+                for row in () if isinstance(mine, Raw) else WRITTEN[:1] if isinstance(mine, tuple) else WRITTEN[1:]:
+                    if mine == other:
+                        break
+                    again = row.fits(mine)
+                    if again != mine:
+                        row_used.append(row)
+                        mine = again
+                if mine == other and row_used:
+                    servers[n][i] = mine
+                    used.update((row.name, row) for row in row_used)
+        return there._replace(servers=servers), list(used.values())
+
+    def singly(self, p):
+        """The rows for each reply and the end, or none if anything is left."""
+        there, here, rows = p.there, p.here, []
+        if there.servers != here.servers or here.end != OPEN or len(here.replies) != len(p.case.requests or ()):
+            return []
+        gets = any(v in MERGED for v in p.verbs)
+        if there.end != OPEN:
+            if there.end != CLOSED or not gets or not p.case.sick:
+                return []
+            rows.append(FAILED_GET)
+        elif len(there.replies) != len(here.replies):
+            return []
+        if not there.replies:
+            rows.append(NEVER_ANSWERED)
+        for a, b in zip(there.replies, here.replies):
+            if a != b:
+                row = next((r for r in SINGLE if r.fits(p, a, b)), None)
+                if row is None:
+                    return []
+                rows.append(row)
+        return rows
+
+
+ALL = WRITTEN + WHOLE + SINGLE + [FAILED_GET, NEVER_ANSWERED]
