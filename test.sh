@@ -2,13 +2,14 @@
 # test.sh [PART...]: install what is missing (as root), build, test.  Ends with "N passed, N failed".
 #
 # Parts:  house     rules of the source and of the binary      proofs    the pure core under sanitizers
-#         live      real servers and clients, epoll build      poll      the same, poll build
-#         asan      the same, under sanitizers                 torture   the same load, every 23rd malloc denied
+#         live      real servers and clients, epoll build      beside    nutcracker and nutproxy, side by side
+#         poll      as live, poll build                        asan      as live, under sanitizers
+#         torture   the same load, every 23rd malloc denied
 cd "$(dirname "$0")" || exit 1
-parts=${*:-house proofs live poll asan torture}
+parts=${*:-house proofs live beside poll asan torture}
 for part in $parts; do
     case $part in
-    house | proofs | live | poll | asan | torture) ;;
+    house | proofs | live | beside | poll | asan | torture) ;;
     *)  echo "there is no part '$part': see the top of test.sh"
         exit 1 ;;
     esac
@@ -68,12 +69,14 @@ for part in $parts; do
     proofs)  run proofs build/proofs
              run vectors pytests nutproxy 1 tests/test_vectors.py ;;
     live)    run live pytests nutproxy 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
-                 tests/test_routing.py tests/test_process.py tests/test_clients.py tests/test_steady.py \
-                 tests/test_commands.py tests/test_flow.py ;;
+                 tests/test_process.py tests/test_logs.py tests/test_reload.py tests/test_clients.py \
+                 tests/test_steady.py tests/test_commands.py tests/test_flow.py tests/test_tools.py ;;
+    beside)  run beside pytests nutproxy 1 tests/test_routing.py tests/test_beside.py tests/test_consumers.py \
+                 tests/test_convert.py ;;
     poll)    run poll pytests build/poll 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
-                 tests/test_process.py tests/test_flow.py ;;
+                 tests/test_process.py tests/test_reload.py tests/test_flow.py ;;
     asan)    run asan pytests build/asan 3 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
-                 tests/test_process.py tests/test_flow.py ;;
+                 tests/test_process.py tests/test_reload.py tests/test_flow.py tests/test_convert.py ;;
     torture) run torture pytests build/torture 3 tests/test_torture.py ;;
     esac
 done
