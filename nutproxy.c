@@ -46,7 +46,10 @@
  *       so the compiler checks this.  Calls upward are the pointers in struct
  *       watch and struct role, and nothing else.
  *   (5) What may have been written to a server is never written again.
- *   (6) Threads share the configuration, which nobody changes, and letters.
+ *   (6) Threads share setups, which nobody changes and which are freed when no
+ *       pool runs by them, and letters.
+ *   (7) A retired pool is asked for nothing more: a client goes on with the heir
+ *       once it has all its replies, so no two pools owe it one.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -5630,7 +5633,7 @@ static void client_move(struct client *c)
 {
     struct pool *old = c->pool, *heir = old->heir;
     if (!old->retired || c->requests > 0 || c->leaving || c->conn.dead)
-        return;
+        return;                                             /* (7) */
     if (heir == NULL || heir->conf->protocol != old->conf->protocol) {
         c->leaving = true;
         conn_finish(&c->conn);
@@ -7660,8 +7663,8 @@ static bool diff_print(struct diff *d, struct mem *m, bool keys)
             }
     qsort(move, moves, sizeof *move, moves_order);
     double percent = d->all == 0 ? 0 : 100.0 / (double)d->all;
-    printf("%s: %.6f %% of the %s moves (%llu of %llu)\n", d->new.pool->name, percent * (double)d->moved,
-           keys ? "keys" : "key space",
+    printf("%s: %.6f %% of the %s (%llu of %llu)\n", d->new.pool->name, percent * (double)d->moved,
+           keys ? "keys move" : "key space moves",
            (unsigned long long)d->moved, (unsigned long long)d->all);
     for (size_t i = 0; i < moves; i++) {
         char from[ADDRESS_TEXT], to[ADDRESS_TEXT];
