@@ -974,43 +974,109 @@ static struct run ring_run(const struct ring *ring, uint64_t at)
     return (struct run){p->server, at - slot + p->at};
 }
 
-/* After so many hash values the two begin again, as far as they count in slots;
- * `most` when it is more. */
-static uint64_t rings_period(const struct ring *a, const struct ring *b, uint64_t most)
+/* After so many hash values two rings of slots begin again; at most `most`. */
+static uint64_t slots_period(const struct ring *a, const struct ring *b, uint64_t most)
 {
-    uint64_t slots[2] = {a->spread == KETAMA ? 1 : a->point[a->points - 1].at,
-                         b->spread == KETAMA ? 1 : b->point[b->points - 1].at};
-    uint64_t divisor = slots[0], rest = slots[1];
+    uint64_t n = a->point[a->points - 1].at, divisor = n, rest = b->point[b->points - 1].at, other = rest;
     while (rest != 0) {                     /* Euclid's */
         uint64_t next = divisor % rest;
         divisor = rest;
         rest = next;
     }
-    return slots[0] / divisor > most / slots[1] ? most : slots[0] / divisor * slots[1];
+    return n / divisor > most / other ? most : n / divisor * other;
 }
 
-/* How many hash values below `space` have server x in `a` and server y in `b`, added
- * to count[x * servers + y].  Both have servers; neither is RANDOM. */
-void nut_rings_compare(const struct ring *a, const struct ring *b, uint64_t space, uint64_t *count, uint32_t servers)
+/* Where two rings are compared, and one of them is slots: for a server of the
+ * other, how often each server of the slots is met. */
+struct meeting {
+    const struct ring *slots;
+    uint64_t          *count;               /* of server y at [y * step] */
+    size_t             step;
+    uint64_t          *rounds;              /* how often point i is met whole: the sum of [0] to [i] */
+};
+
+/* The slots from `from` to before `end`, which is at most the last, are met. */
+static void meeting_part(struct meeting *m, uint64_t from, uint64_t end, uint64_t times)
 {
-    uint64_t period = rings_period(a, b, space), stretch, until, times;
-    for (uint64_t at = 0; at < space; ) {
-        /* As far as arcs of ketama go, slots only repeat: one round speaks for all. */
-        stretch = space;
-        if (a->spread == KETAMA)
-            stretch = least_of(stretch, ring_run(a, at).end);
-        if (b->spread == KETAMA)
-            stretch = least_of(stretch, ring_run(b, at).end);
-        times = (stretch - at) / period;
-        until = times > 0 ? at + period : stretch;
-        for (uint64_t from = at; from < until; ) {
-            struct run x = ring_run(a, from), y = ring_run(b, from);
-            uint64_t end = least_of(until, least_of(x.end, y.end));
-            count[(size_t)x.server * servers + y.server] += (end - from) * (times > 0 ? times : 1);
-            from = end;
-        }
-        at = times > 0 ? at + times * period : stretch;
+    if (from == end)
+        return;
+    uint32_t first = ring_search(m->slots, from + 1), last = ring_search(m->slots, end);
+    const struct point *point = m->slots->point;
+    if (first == last) {
+        m->count[point[first].server * m->step] += (end - from) * times;
+        return;
     }
+    m->count[point[first].server * m->step] += (point[first].at - from) * times;
+    m->count[point[last].server * m->step] += (end - point[last - 1].at) * times;
+    m->rounds[first + 1] += times;
+    m->rounds[last] -= times;
+}
+
+/* The hash values from `from` to before `end` are met. */
+static void meeting_stretch(struct meeting *m, uint64_t from, uint64_t end, uint64_t times)
+{
+    uint64_t slots = m->slots->point[m->slots->points - 1].at, slot = from % slots, rest = (end - from) % slots;
+    m->rounds[0] += (end - from) / slots * times;
+    meeting_part(m, slot, least_of(slot + rest, slots), times);
+    meeting_part(m, 0, slot + rest > slots ? slot + rest - slots : 0, times);
+}
+
+static void meeting_end(struct meeting *m)
+{
+    uint64_t rounds = 0, start = 0;
+    for (uint32_t i = 0; i < m->slots->points; i++) {
+        const struct point *p = &m->slots->point[i];
+        rounds += m->rounds[i];
+        m->count[p->server * m->step] += rounds * (p->at - start);
+        start = p->at;
+    }
+}
+
+/* Compare two rings one of which, `slots`, is of slots, run by run of the other.
+ * `step` and `servers` are how far apart servers of `slots` and of `runs` stand in
+ * `count`, `n` how many `runs` has.  False: no memory. */
+static bool rings_meet(struct mem *m, const struct ring *runs, uint32_t n, size_t servers, const struct ring *slots,
+                       size_t step, uint64_t space, uint64_t *count)
+{
+    size_t width = slots->points + 1u, size = width * n * sizeof(uint64_t);
+    uint64_t *rounds = mem_zero(m, size);
+    uint64_t period = runs->spread == KETAMA ? space : slots_period(runs, slots, space);
+    if (rounds == NULL)
+        return false;
+    for (uint64_t at = 0; at < period; ) {
+        struct run run = ring_run(runs, at);
+        uint64_t end = least_of(run.end, period), rest = space % period;
+        struct meeting meeting = {slots, count + run.server * servers, step, rounds + run.server * width};
+        meeting_stretch(&meeting, at, end, space / period);
+        if (at < rest)                      /* the last period is cut off there */
+            meeting_stretch(&meeting, at, least_of(end, rest), 1);
+        at = end;
+    }
+    for (uint32_t x = 0; x < n; x++) {
+        struct meeting meeting = {slots, count + x * servers, step, rounds + x * width};
+        meeting_end(&meeting);
+    }
+    mem_give(m, rounds, size);
+    return true;
+}
+
+bool nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, const struct ring *b, uint32_t servers,
+                       uint64_t space, uint64_t *count)
+{
+    bool slots_a = a->spread != KETAMA, slots_b = b->spread != KETAMA;
+    /* Of two rings of slots the one with the longer runs is the quicker to go along. */
+    bool along_a = slots_b && (!slots_a || a->point[a->points - 1].at / a->points >= b->point[b->points - 1].at / b->points);
+    if (along_a)
+        return rings_meet(m, a, n, servers, b, 1, space, count);
+    if (slots_a)
+        return rings_meet(m, b, servers, 1, a, servers, space, count);
+    for (uint64_t at = 0; at < space; ) {
+        struct run x = ring_run(a, at), y = ring_run(b, at);
+        uint64_t end = least_of(space, least_of(x.end, y.end));
+        count[(size_t)x.server * servers + y.server] += end - at;
+        at = end;
+    }
+    return true;
 }
 /* } 4 */
 
@@ -3421,7 +3487,7 @@ static void conf_read_yaml(struct conf *c, struct bytes text)
 static void conf_check(struct conf *c)
 {
     if (c->pools == 0)
-        conf_tell(c, 0, "has no pools%s%s", "", "");
+        conf_tell(c, 0, "has no pools%s%s", c->yaml ? "" : "; twemproxy's YAML is known by a name that ends in .yml", "");
     for (uint32_t i = 0; i < c->pools; i++)
         conf_pool_check(c, &c->pool[i]);
     for (uint32_t i = 0; i < c->pools; i++)
@@ -7342,6 +7408,22 @@ static int tool_bad(const char *what, const char *word, const char *usage)
     return 1;
 }
 
+/* Help (`c` is h), or tell of an option that getopt_long did not take; the exit
+ * status. */
+static int tool_bad_option(int c, char **argv, const char *usage)
+{
+    const char *word = argv[optind - 1];    /* NULL: a value is missing at the very end */
+    char letter[3] = {'-', (char)optopt, '\0'};
+    if (c == 'h') {
+        fprintf(stderr, "Usage: %s\n", usage);
+        return 0;
+    }
+    if (word == NULL || (strncmp(word, "--", 2) != 0 && optopt > 0 && optopt < 128))
+        word = letter;
+    return tool_bad(c == ':' ? "a value is missing behind" : "there is no option (words that begin with - stand behind --)",
+                    word, usage);
+}
+
 /* The exit status of a tool whose output was written. */
 static int tool_end(void)
 {
@@ -7363,6 +7445,8 @@ static int tool_convert(int argc, char **argv)
     struct conf conf = {0};
     const char *why = "", *path = argc == 2 ? argv[1] : NULL;
     size_t len = 0;
+    if (path != NULL && (strcmp(path, "-h") == 0 || strcmp(path, "--help") == 0))
+        return tool_bad_option('h', argv, convert_usage);
     if (path == NULL || (path[0] == '-' && path[1] != '\0'))
         return tool_bad("convert is given one file", NULL, convert_usage);
     char *text = file_read(path, &len, &why);
@@ -7454,13 +7538,14 @@ static void route_print(const struct plan *plan, struct bytes key)
     fputs("\n", stdout);
 }
 
-/* The keys of `from`, one a line, each given to `take`. */
-static void lines_of(FILE *from, void (*take)(void *to, struct bytes key), void *to)
+/* The keys of `from`, one a line, each given to `take`, as long as the output is
+ * taken.  False: they cannot be read, which was said. */
+static bool lines_of(FILE *from, void (*take)(void *to, struct bytes key), void *to)
 {
     char *line = NULL;
     size_t room = 0;
     bool told = false;
-    for (ssize_t n; (n = getline(&line, &room, from)) != -1; ) {
+    for (ssize_t n; !ferror(stdout) && (n = getline(&line, &room, from)) != -1; ) {
         size_t len = (size_t)n - (line[n - 1] == '\n');
         if (len > 0 && line[len - 1] == '\r' && !told) {
             fprintf(stderr, "nutproxy: keys end with a carriage return, which counts as part of them\n");
@@ -7468,7 +7553,11 @@ static void lines_of(FILE *from, void (*take)(void *to, struct bytes key), void 
         }
         take(to, (struct bytes){line, len});
     }
+    bool all = ferror(stdout) || feof(from);
+    if (!all)
+        fprintf(stderr, "nutproxy: the keys cannot be read: %s\n", strerror(errno));
     free(line);
+    return all;
 }
 
 static void route_take(void *to, struct bytes key) { route_print(to, key); }
@@ -7479,30 +7568,30 @@ static const char route_usage[] =
     "name and address, with a tab between.  FILE is an INI, or twemproxy's .yml.  POOL may be\n"
     "left out where there is one.  --down: as when NAME is ejected.";
 
-struct route { const char *conf, *down[64]; int downs; };
+struct route { const char *conf, **down; int downs; };
 
-/* Read the options; -1: they are wrong, which was said, or where the words begin. */
-static int route_options(struct route *r, int argc, char **argv)
+/* Read the options; whether they are good.  If not *status is the exit status. */
+static bool route_options(struct route *r, int argc, char **argv, int *status)
 {
     static const struct option longer[] = {
-        { "conf-file", required_argument, NULL, 'c' }, { "down", required_argument, NULL, 'd' }, { NULL, 0, NULL, 0 },
+        { "conf-file", required_argument, NULL, 'c' }, { "down", required_argument, NULL, 'd' },
+        { "help", no_argument, NULL, 'h' },            { NULL, 0, NULL, 0 },
     };
     int c;
-    while ((c = getopt_long(argc, argv, "+:c:", longer, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, ":c:h", longer, NULL)) != -1) {
         if (c == 'c') {
             r->conf = optarg;
-        } else if (c == 'd' && r->downs < (int)countof(r->down)) {
-            r->down[r->downs++] = optarg;
+        } else if (c == 'd') {
+            r->down[r->downs++] = optarg;   /* it has room for argc */
         } else {
-            tool_bad(c == 'd' ? "--down is given too often" : c == ':' ? "a value is missing behind" :
-                     "route has no option", argv[optind - 1], route_usage);
-            return -1;
+            *status = tool_bad_option(c, argv, route_usage);
+            return false;
         }
     }
-    if (r->conf != NULL)
-        return optind;
-    tool_bad("route is given a configuration with -c", NULL, route_usage);
-    return -1;
+    *status = 1;
+    if (r->conf == NULL)
+        tool_bad("route is given a configuration with -c", NULL, route_usage);
+    return r->conf != NULL;
 }
 
 /* The pool that is asked for: the one that *at names, or the only one.  NULL:
@@ -7514,46 +7603,67 @@ static const struct pool_conf *route_pool(const struct conf *conf, int argc, cha
         (*at)++;
     else if (conf->pools == 1)
         pool = &conf->pool[0];
-    if (pool != NULL && pool->key.distribution == RANDOM) {
+    if (pool != NULL && pool->key.distribution == RANDOM && pool->key.servers.n > 1) {
         fprintf(stderr, "nutproxy: pool '%s' is random: no key has a place\n", pool->name);
         return NULL;
     }
     if (pool != NULL)
         return pool;
-    fprintf(stderr, "nutproxy: %s%s%swhich pool?", *at < argc ? "'" : "", *at < argc ? argv[*at] : "",
-            *at < argc ? "' is no pool: " : "");
+    if (*at < argc)
+        fprintf(stderr, "nutproxy: '%s' is no pool: ", argv[*at]);
+    else
+        fprintf(stderr, "nutproxy: ");
+    fprintf(stderr, "'%s' has several, name one of them:", conf->file);
     for (uint32_t i = 0; i < conf->pools; i++)
         fprintf(stderr, " %s", conf->pool[i].name);
     fputs("\n", stderr);
     return NULL;
 }
 
-static int tool_route(int argc, char **argv)
+/* Take out who is down; false: there is no such server, which was said. */
+static bool route_take_out(const struct route *r, struct plan *plan)
 {
-    struct route route = {0};
+    const char *pool = plan->pool->name;
+    for (int i = 0; i < r->downs; i++)
+        if (!plan_take_out(plan, r->down[i])) {
+            fprintf(stderr, "nutproxy: pool '%s' has no server '%s'\n", pool, r->down[i]);
+            return false;
+        }
+    if (r->downs > 0 && !plan->pool->key.auto_eject_hosts)
+        fprintf(stderr, "nutproxy: pool '%s' has no auto_eject_hosts: keys of a server that is down stay there, and "
+                "fail\n", pool);
+    return true;
+}
+
+static bool route_all(const struct route *r, int argc, char **argv)
+{
     struct conf conf = {0};
     struct plan plan = {0};
-    int at = route_options(&route, argc, argv);
-    if (at == -1)
-        return 1;
-    bool ok = conf_load(&conf, route.conf, path_is_yaml(route.conf));
+    int at = optind;
+    bool ok = conf_load(&conf, r->conf, path_is_yaml(r->conf));
     const struct pool_conf *pool = ok ? route_pool(&conf, argc, argv, &at) : NULL;
-    ok = pool != NULL && plan_open(&plan, &conf.mem, pool);
-    for (int i = 0; ok && i < route.downs; i++)
-        if (!plan_take_out(&plan, route.down[i])) {
-            fprintf(stderr, "nutproxy: pool '%s' has no server '%s'\n", pool->name, route.down[i]);
-            ok = false;
-        }
-    if (ok && route.downs > 0 && !pool->key.auto_eject_hosts)
-        fprintf(stderr, "nutproxy: pool '%s' has no auto_eject_hosts: keys of a server that is down stay there, and "
-                "fail\n", pool->name);
+    ok = pool != NULL && plan_open(&plan, &conf.mem, pool) && route_take_out(r, &plan);
+    if (ok && at == argc && strcmp(r->conf, "-") == 0) {
+        fprintf(stderr, "nutproxy: stdin cannot be both the configuration and the keys\n");
+        ok = false;
+    }
     if (ok && at == argc)
-        lines_of(stdin, route_take, &plan);
+        ok = lines_of(stdin, route_take, &plan);
     for (; ok && at < argc; at++)
         route_print(&plan, bytes_of(argv[at]));
     plan_free(&plan);
     conf_free(&conf);
-    return ok ? tool_end() : 1;
+    return ok;
+}
+
+static int tool_route(int argc, char **argv)
+{
+    struct route route = {.down = calloc((size_t)argc, sizeof *route.down)};
+    int status = 1;
+    if (route.down != NULL && route_options(&route, argc, argv, &status))
+        status = route_all(&route, argc, argv) ? tool_end() : 1;
+    free(route.down);
+    return status;
 }
 
 /* ---- diff */
@@ -7561,7 +7671,8 @@ static int tool_route(int argc, char **argv)
 static const char diff_usage[] =
     "nutproxy diff [--keys FILE] OLD NEW\n"
     "Print, for each pool that both configurations have, what share of the key space moves to a\n"
-    "server with another address, and between which.  Either is an INI, or twemproxy's .yml.\n"
+    "server with another address (as written), and between which.  Either file is an INI, or\n"
+    "twemproxy's .yml.\n"
     "--keys: count these keys, one a line (- for stdin), instead of the key space.";
 
 /* What moves in one pool.  Servers are the same where their addresses are. */
@@ -7595,12 +7706,13 @@ static void diff_take(void *to, struct bytes key)
 }
 
 /* The shares of the key space that each server has: of the hash values that the
- * pool's function can give. */
-static void plan_shares(const struct plan *plan, uint64_t *share)
+ * pool's function can give.  False: no memory. */
+static bool plan_shares(const struct plan *plan, uint64_t *share)
 {
     struct point all = {UINT32_MAX, 0};
     struct ring one = {.spread = KETAMA, .points = 1, .point = &all};
-    nut_rings_compare(&plan->ring, &one, nut_hash_space((int)plan->pool->key.hash), share, 1);
+    return nut_rings_compare(plan->mem, &plan->ring, plan_servers(plan), &one, 1,
+                             nut_hash_space((int)plan->pool->key.hash), share);
 }
 
 /* With two hash functions a key's places have nothing to do with each other, so
@@ -7609,19 +7721,16 @@ static bool diff_unrelated(struct diff *d, struct mem *m)
 {
     uint32_t n = plan_servers(&d->old), k = plan_servers(&d->new);
     uint64_t *share = mem_zero(m, (n + k) * sizeof *share);
-    if (share == NULL)
-        return false;
-    plan_shares(&d->old, share);
-    plan_shares(&d->new, share + n);
+    bool ok = share != NULL && plan_shares(&d->old, share) && plan_shares(&d->new, share + n);
     d->all = (uint64_t)1 << 32;
-    for (uint32_t x = 0; x < n; x++)
+    for (uint32_t x = 0; ok && x < n; x++)
         for (uint32_t y = 0; y < k; y++)
             d->count[(size_t)x * k + y] =
                 (uint64_t)((double)share[x] / (double)nut_hash_space((int)d->old.pool->key.hash) *
                            (double)share[n + y] /
                            (double)nut_hash_space((int)d->new.pool->key.hash) * (double)d->all);
     mem_give(m, share, (n + k) * sizeof *share);
-    return true;
+    return ok;
 }
 
 static int moves_order(const void *a, const void *b)
@@ -7645,11 +7754,25 @@ static void diff_remark(const struct diff *d, bool keys)
         printf("  (the protocol changes)\n");
 }
 
-/* Print the moves, the largest first; false: no memory. */
+/* Print one pair of servers between which something moves. */
+static void diff_print_move(const struct diff *d, const struct move *move)
+{
+    char from[ADDRESS_TEXT], to[ADDRESS_TEXT];
+    const struct server_conf *a = &d->old.pool->key.servers.at[move->from];
+    const struct server_conf *b = &d->new.pool->key.servers.at[move->to];
+    printf("  %s (%s) -> %s (%s)  %.6f %% (%llu)\n", a->name, server_address(a, from), b->name, server_address(b, to),
+           100.0 * (double)move->count / (double)d->all, (unsigned long long)move->count);
+}
+
+/* Print what moves, the largest first; false: no memory. */
 static bool diff_print(struct diff *d, struct mem *m, bool keys)
 {
     uint32_t n = plan_servers(&d->old), k = plan_servers(&d->new);
     size_t moves = 0, room = 0;
+    if (d->all == 0) {
+        printf("%s: no keys were given\n", d->new.pool->name);
+        return true;
+    }
     for (size_t i = 0; i < (size_t)n * k; i++)
         room += d->count[i] > 0;
     struct move *move = mem_take(m, room * sizeof *move);
@@ -7662,17 +7785,10 @@ static bool diff_print(struct diff *d, struct mem *m, bool keys)
                 d->moved += d->count[(size_t)x * k + y];
             }
     qsort(move, moves, sizeof *move, moves_order);
-    double percent = d->all == 0 ? 0 : 100.0 / (double)d->all;
-    printf("%s: %.6f %% of the %s (%llu of %llu)\n", d->new.pool->name, percent * (double)d->moved,
-           keys ? "keys move" : "key space moves",
-           (unsigned long long)d->moved, (unsigned long long)d->all);
-    for (size_t i = 0; i < moves; i++) {
-        char from[ADDRESS_TEXT], to[ADDRESS_TEXT];
-        const struct server_conf *a = &d->old.pool->key.servers.at[move[i].from];
-        const struct server_conf *b = &d->new.pool->key.servers.at[move[i].to];
-        printf("  %s (%s) -> %s (%s)  %.6f %% (%llu)\n", a->name, server_address(a, from), b->name,
-               server_address(b, to), percent * (double)move[i].count, (unsigned long long)move[i].count);
-    }
+    printf("%s: %.6f %% of the %s (%llu of %llu)\n", d->new.pool->name, 100.0 * (double)d->moved / (double)d->all,
+           keys ? "keys move" : "key space moves", (unsigned long long)d->moved, (unsigned long long)d->all);
+    for (size_t i = 0; i < moves; i++)
+        diff_print_move(d, &move[i]);
     mem_give(m, move, room * sizeof *move);
     diff_remark(d, keys);
     return true;
@@ -7690,22 +7806,8 @@ static bool diff_space(struct diff *d, struct mem *m)
     if (old->hash != new->hash)
         return diff_unrelated(d, m);
     d->all = nut_hash_space((int)old->hash);
-    nut_rings_compare(&d->old.ring, &d->new.ring, d->all, d->count, plan_servers(&d->new));
-    return true;
-}
-
-/* Begin to compare a pool, in front of the others in *list; false: no memory. */
-static bool diff_open(struct diff **list, struct mem *m, const struct pool_conf *old, const struct pool_conf *new)
-{
-    struct diff *d = mem_zero(m, sizeof *d);
-    if (d == NULL)
-        return false;
-    d->next = *list;
-    *list = d;
-    d->old.pool = old;
-    d->new.pool = new;
-    d->count = mem_zero(m, diff_size(d));
-    return plan_open(&d->old, m, old) && plan_open(&d->new, m, new) && d->count != NULL;
+    return nut_rings_compare(m, &d->old.ring, plan_servers(&d->old), &d->new.ring, plan_servers(&d->new), d->all,
+                             d->count);
 }
 
 static void diff_free(struct diff *d, struct mem *m)
@@ -7716,59 +7818,107 @@ static void diff_free(struct diff *d, struct mem *m)
     mem_give(m, d, sizeof *d);
 }
 
+/* Begin to compare a pool; NULL: no memory. */
+static struct diff *diff_open(struct mem *m, const struct pool_conf *old, const struct pool_conf *new)
+{
+    struct diff *d = mem_zero(m, sizeof *d);
+    if (d == NULL)
+        return NULL;
+    d->old.pool = old;
+    d->new.pool = new;
+    d->count = mem_zero(m, diff_size(d));
+    if (d->count != NULL && plan_open(&d->old, m, old) && plan_open(&d->new, m, new))
+        return d;
+    diff_free(d, m);
+    return NULL;
+}
+
+/* The pool of `old` that `new` is compared with, NULL: none, for a reason that is
+ * printed if `print`. */
+static const struct pool_conf *diff_before(const struct conf *old, const struct pool_conf *new, bool print)
+{
+    const struct pool_conf *before = conf_pool_named(old, bytes_of(new->name));
+    const char *why = before == NULL ? "is new" : before->key.distribution == RANDOM || new->key.distribution == RANDOM ?
+                      "is random: no key has a place" : NULL;
+    if (why != NULL && print)
+        printf("%s: %s\n", new->name, why);
+    return why == NULL ? before : NULL;
+}
+
+/* Count keys for all pools that both have: what becomes of them, in the order of
+ * the pools, in *list.  False: that failed, which was said. */
+static bool diff_count(const struct conf *old, const struct conf *new, struct mem *m, FILE *keys, struct diff **list)
+{
+    struct diff **end = list;
+    for (uint32_t i = 0; i < new->pools; i++) {
+        const struct pool_conf *before = diff_before(old, &new->pool[i], false);
+        if (before == NULL)
+            continue;
+        *end = diff_open(m, before, &new->pool[i]);
+        if (*end == NULL) {
+            fprintf(stderr, "nutproxy: out of memory\n");
+            return false;
+        }
+        end = &(*end)->next;
+    }
+    return lines_of(keys, diff_take, *list);
+}
+
 /* Compare all pools that both have; `keys`: by these, not over the key space.
- * False: no memory. */
+ * False: that failed, which was said. */
 static bool diff_all(const struct conf *old, const struct conf *new, struct mem *m, FILE *keys)
 {
     struct diff *list = NULL;
-    bool ok = true;
-    for (uint32_t i = new->pools; i-- > 0 && ok; ) {
-        const struct pool_conf *after = &new->pool[i], *before = conf_pool_named(old, bytes_of(after->name));
+    bool ok = keys == NULL || diff_count(old, new, m, keys, &list), room = true;
+    for (uint32_t i = 0; i < new->pools && ok && room; i++) {
+        const struct pool_conf *before = diff_before(old, &new->pool[i], true);
         if (before == NULL)
-            printf("%s: is new\n", after->name);
-        else if (before->key.distribution == RANDOM || after->key.distribution == RANDOM)
-            printf("%s: is random: no key has a place\n", after->name);
-        else
-            ok = diff_open(&list, m, before, after);
+            continue;
+        struct diff *d = keys == NULL ? diff_open(m, before, &new->pool[i]) : list;
+        room = d != NULL && (keys != NULL || diff_space(d, m)) && diff_print(d, m, keys != NULL);
+        list = keys == NULL ? NULL : d->next;
+        if (d != NULL)
+            diff_free(d, m);
     }
-    if (ok && keys != NULL)
-        lines_of(keys, diff_take, list);
-    for (struct diff *d = list, *next; d != NULL; d = next) {
-        next = d->next;
-        ok = ok && (keys != NULL || diff_space(d, m)) && diff_print(d, m, keys != NULL);
-        diff_free(d, m);
+    for (struct diff *next; list != NULL; list = next) {
+        next = list->next;
+        diff_free(list, m);
     }
-    for (uint32_t i = 0; i < old->pools; i++)
+    if (ok && !room)
+        fprintf(stderr, "nutproxy: out of memory\n");
+    for (uint32_t i = 0; i < old->pools && ok && room; i++)
         if (conf_pool_named(new, bytes_of(old->pool[i].name)) == NULL)
             printf("%s: is gone\n", old->pool[i].name);
-    return ok;
+    return ok && room;
 }
 
 static int tool_diff(int argc, char **argv)
 {
-    static const struct option longer[] = { { "keys", required_argument, NULL, 'k' }, { NULL, 0, NULL, 0 } };
+    static const struct option longer[] = {
+        { "keys", required_argument, NULL, 'k' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+    };
     const char *path = NULL;
     FILE *keys = NULL;
-    int c;
-    while ((c = getopt_long(argc, argv, ":", longer, NULL)) != -1) {
+    int c, from_stdin = 0;
+    while ((c = getopt_long(argc, argv, ":h", longer, NULL)) != -1) {
         if (c != 'k')
-            return tool_bad(c == ':' ? "a value is missing behind" : "diff has no option", argv[optind - 1],
-                            diff_usage);
+            return tool_bad_option(c, argv, diff_usage);
         path = optarg;
     }
     if (argc - optind != 2)
         return tool_bad("diff is given two configurations", NULL, diff_usage);
+    char **file = argv + optind;
+    from_stdin = (path != NULL && strcmp(path, "-") == 0) + (strcmp(file[0], "-") == 0) + (strcmp(file[1], "-") == 0);
+    if (from_stdin > 1)
+        return tool_bad("only one of them can be stdin", NULL, diff_usage);
     if (path != NULL && (keys = strcmp(path, "-") == 0 ? stdin : fopen(path, "r")) == NULL) {
         fprintf(stderr, "nutproxy: '%s' cannot be read: %s\n", path, strerror(errno));
         return 1;
     }
     struct conf old = {0}, new = {0};
-    bool ok = conf_load(&old, argv[optind], path_is_yaml(argv[optind]));
-    ok = conf_load(&new, argv[optind + 1], path_is_yaml(argv[optind + 1])) && ok;
-    if (ok && !diff_all(&old, &new, &new.mem, keys)) {
-        fprintf(stderr, "nutproxy: out of memory\n");
-        ok = false;
-    }
+    bool ok = conf_load(&old, file[0], path_is_yaml(file[0]));
+    ok = conf_load(&new, file[1], path_is_yaml(file[1])) && ok;
+    ok = ok && diff_all(&old, &new, &new.mem, keys);
     conf_free(&old);
     conf_free(&new);
     if (keys != NULL && keys != stdin)
@@ -7806,9 +7956,12 @@ struct options {
 };
 
 static const char usage_text[] =
-    "Usage: nutproxy [-?hVdDt] [-v verbosity level] [-o output file]\n"
+    "Usage: nutproxy [-hVdDt] [-v verbosity level] [-o output file]\n"
     "                [-c conf file] [-s stats port] [-a stats addr]\n"
     "                [-i stats interval] [-p pid file] [-m mbuf size]\n"
+    "       nutproxy convert FILE            twemproxy's configuration as one of nutproxy\n"
+    "       nutproxy route -c FILE [KEY]...  where keys go (route --help)\n"
+    "       nutproxy diff OLD NEW            which keys move (diff --help)\n"
     "\n"
     "Options:\n"
     "  -h, --help             : this help\n"
@@ -8751,6 +8904,11 @@ int main(int argc, char **argv)
     int (*tool)(int, char **) = argc > 1 ? tool_named(argv[1]) : NULL;
     if (tool != NULL)
         return tool(argc - 1, argv + 1);
+    if (argc > 1 && argv[1][0] != '-') {
+        fprintf(stderr, "nutproxy: '%s' is no tool (convert, diff, route); a configuration file is given with -c\n",
+                argv[1]);
+        return 1;
+    }
     if (!options_read(o, argc, argv))
         return 1;
     if (o->sample) {

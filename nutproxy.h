@@ -505,10 +505,11 @@ bool     nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
  * when nobody is in. */
 uint32_t nut_ring_pick(const struct ring *ring, uint32_t hash, uint32_t lot);
 void     nut_ring_free(struct mem *m, struct ring *ring);
-/* How many hash values below `space` belong to server x of `a` and to server y of
- * `b`, added to count[x * servers + y].  Both rings have points; neither is RANDOM. */
-void     nut_rings_compare(const struct ring *a, const struct ring *b, uint64_t space,
-                           uint64_t *count, uint32_t servers);
+/* How many hash values below `space` belong to server x of `a`, which has n, and
+ * to server y of `b`, which has `servers`: added to count[x * servers + y].  Both
+ * rings have points; neither is RANDOM.  False: no memory. */
+bool     nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, const struct ring *b,
+                           uint32_t servers, uint64_t space, uint64_t *count);
 
 /* What a scanner says about the bytes it has seen so far. */
 enum scan { SCAN_DONE, SCAN_MORE, SCAN_BAD, SCAN_VALUE };
