@@ -1065,7 +1065,8 @@ bool nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, const st
 {
     bool slots_a = a->spread != KETAMA, slots_b = b->spread != KETAMA;
     /* Of two rings of slots the one with the longer runs is the quicker to go along. */
-    bool along_a = slots_b && (!slots_a || a->point[a->points - 1].at / a->points >= b->point[b->points - 1].at / b->points);
+    bool along_a = slots_b && (!slots_a || a->point[a->points - 1].at / a->points >=
+                                           b->point[b->points - 1].at / b->points);
     if (along_a)
         return rings_meet(m, a, n, servers, b, 1, space, count);
     if (slots_a)
@@ -3487,7 +3488,8 @@ static void conf_read_yaml(struct conf *c, struct bytes text)
 static void conf_check(struct conf *c)
 {
     if (c->pools == 0)
-        conf_tell(c, 0, "has no pools%s%s", c->yaml ? "" : "; twemproxy's YAML is known by a name that ends in .yml", "");
+        conf_tell(c, 0, "has no pools%s%s",
+                  c->yaml ? "" : "; twemproxy's YAML is known by a name that ends in .yml", "");
     for (uint32_t i = 0; i < c->pools; i++)
         conf_pool_check(c, &c->pool[i]);
     for (uint32_t i = 0; i < c->pools; i++)
@@ -7420,8 +7422,8 @@ static int tool_bad_option(int c, char **argv, const char *usage)
     }
     if (word == NULL || (strncmp(word, "--", 2) != 0 && optopt > 0 && optopt < 128))
         word = letter;
-    return tool_bad(c == ':' ? "a value is missing behind" : "there is no option (words that begin with - stand behind --)",
-                    word, usage);
+    return tool_bad(c == ':' ? "a value is missing behind" :
+                    "there is no option (words that begin with - stand behind --)", word, usage);
 }
 
 /* The exit status of a tool whose output was written. */
@@ -7838,8 +7840,8 @@ static struct diff *diff_open(struct mem *m, const struct pool_conf *old, const 
 static const struct pool_conf *diff_before(const struct conf *old, const struct pool_conf *new, bool print)
 {
     const struct pool_conf *before = conf_pool_named(old, bytes_of(new->name));
-    const char *why = before == NULL ? "is new" : before->key.distribution == RANDOM || new->key.distribution == RANDOM ?
-                      "is random: no key has a place" : NULL;
+    bool is_random = before != NULL && (before->key.distribution == RANDOM || new->key.distribution == RANDOM);
+    const char *why = before == NULL ? "is new" : is_random ? "is random: no key has a place" : NULL;
     if (why != NULL && print)
         printf("%s: %s\n", new->name, why);
     return why == NULL ? before : NULL;
