@@ -1,7 +1,7 @@
 /* nutproxy.c - a sharding proxy for Redis and memcached, in one file.
  *
  * CONTENTS                               search for the number with a dot and a
- *                                        word, as in "9. LOOP"
+ *                                        word, as in "10. LOOP"
  *   the core: bytes in, bytes out
  *     1. GROUND     words that every room speaks
  *     2. MEMORY     the one door to malloc; shelves, blocks, queues of bytes
@@ -10,16 +10,17 @@
  *     5. WIRE       scan requests and replies; merge replies
  *     6. LEDGER     what is counted
  *     7. CONFIG     text becomes struct conf
+ *     8. YAML       so does twemproxy's, which can be written as ours
  *   ------------------------------------------- the wall (NUT_CORE ends here)
  *   the house: descriptors, time, trouble
- *     8. CLOCK      what time it is, and what the operator is told
- *     9. LOOP       wait and serve; letters between threads
- *    10. CONN       a socket that is read into scratch and written once a turn
- *    11. SERVER     connections to servers; who is owed which reply; who is down
- *    12. REQUEST    clients: route, split, answer, merge, deliver
- *    13. ADMIN      the stats port
- *    14. TOOLS      convert, route, diff
- *    15. MAIN       options, threads, signals
+ *     9. CLOCK      what time it is, and what the operator is told
+ *    10. LOOP       wait and serve; letters between threads
+ *    11. CONN       a socket that is read into scratch and written once a turn
+ *    12. SERVER     connections to servers; who is owed which reply; who is down
+ *    13. REQUEST    clients: route, split, answer, merge, deliver
+ *    14. ADMIN      the stats port
+ *    15. TOOLS      convert, route, diff
+ *    16. MAIN       options, threads, signals, reload
  *
  * HOW A REQUEST WALKS THROUGH THE HOUSE
  *
@@ -41,7 +42,7 @@
  *       reply is for the head.  A part whose client is gone or was told that
  *       time is up stays there until the reply has come or the lane is gone.
  *   (3) No conn is freed while events are served: it is marked, and buried at
- *       the end of the turn.  A request is freed by room 12 alone.
+ *       the end of the turn.  A request is freed by room 13 alone.
  *   (4) A room calls only rooms with a lower number.  There are no prototypes,
  *       so the compiler checks this.  Calls upward are the pointers in struct
  *       watch and struct role, and nothing else.
@@ -2130,14 +2131,11 @@ static uint64_t counter_in(const struct counter *c, const void *stats)
 
 /* ===========================================================================
  * 7. CONFIG                                                                {
- *    gives    conf_read, conf_free, conf_convert, conf_sample, struct conf,
- *             struct pool_conf
+ *    gives    conf_read, conf_free, conf_sample, struct conf, struct pool_conf,
+ *             conf_take, key_hash, conf_pool_same
  *    needs    1-3, 5 for words in quotes, and inih
  *    never    opens a file, resolves a name, stops at the first mistake, or
  *             touches a running pool
- *
- * Two kinds of text are read into the same struct by the same rules: our INI,
- * and the YAML of twemproxy, with twemproxy's defaults.
  * ======================================================================== */
 
 #include <ini.h>
@@ -2819,14 +2817,276 @@ static int lines_value(void *user, const char *section, const char *name, const 
     return 1;
 }
 
-/* ---- twemproxy's YAML, event by event
+/* ---- a pool as a whole */
+
+/* twemproxy's order, which decides modula's slots, equal points of ketama and
+ * the order of the stats: short names first. */
+static int names_order(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    return n != m ? (n < m ? -1 : 1) : memcmp(a, b, n);
+}
+
+static int servers_order(const void *a, const void *b)
+{
+    const struct server_conf *s = a, *t = b;
+    return names_order(s->name, t->name);
+}
+
+static int pools_order(const void *a, const void *b)
+{
+    const struct pool_conf *p = a, *q = b;
+    return names_order(p->name, q->name);
+}
+
+static const struct key *pool_key_named(const char *name)
+{
+    size_t i = 0;
+    while (strcmp(pool_key[i].name, name) != 0)
+        must(++i < countof(pool_key));
+    return &pool_key[i];
+}
+
+/* What only the whole of a pool shows. */
+static void conf_pool_check(struct conf *c, struct pool_conf *p)
+{
+    const char *none = "";
+    int redis_seen = p->seen[pool_key_named("redis") - pool_key];
+    int protocol_seen = p->seen[pool_key_named("protocol") - pool_key];
+    struct server_list *list = &p->key.servers;
+
+    for (size_t i = 0; i < countof(pool_key); i++)
+        if (pool_key[i].preset != NULL && pool_key[i].preset[0] == '!' && p->seen[i] == 0)
+            conf_tell(c, p->line, "pool '%s': directive \"%s\" is missing", p->name, pool_key[i].name);
+    if (p->key.client_output_limit > 0 && p->key.client_output_limit < 1 << 16)
+        conf_tell(c, p->seen[pool_key_named("client_output_limit") - pool_key],
+                  "directive \"client_output_limit\" is too small: 0, or 64k at least%s%s", none, none);
+    if (p->seen[pool_key_named("servers") - pool_key] > 0 && list->lines == 0)
+        conf_tell(c, p->line, "pool '%s' has no servers%s", p->name, none);
+    if (redis_seen > 0 && protocol_seen > 0 && (p->key.redis == 1) != (p->key.protocol == REDIS))
+        conf_tell(c, redis_seen, "directives \"redis\" and \"protocol\" of pool '%s' differ%s",
+                  p->name, none);
+    if (redis_seen > 0 && protocol_seen == 0)
+        p->key.protocol = p->key.redis == 1 ? REDIS : MEMCACHED;
+    if (p->key.redis_auth != NULL && p->key.protocol != REDIS)
+        conf_tell(c, p->seen[pool_key_named("redis_auth") - pool_key],
+                  "directive \"redis_auth\" is only valid for a redis pool%s%s", none, none);
+    for (uint32_t i = 0; i < list->n; i++)
+        if (list->at[i].name == NULL || list->at[i].host == NULL)
+            return;                         /* out of memory: told, and not started */
+    if (list->n > 0)
+        qsort(list->at, list->n, sizeof *list->at, servers_order);
+    for (uint32_t i = 1; i < list->n; i++)
+        if (servers_order(&list->at[i - 1], &list->at[i]) == 0)
+            conf_tell(c, list->at[i].line, "pool '%s' has servers with same name '%s'", p->name,
+                      list->at[i].name);
+}
+
+static void conf_free(struct conf *c)
+{
+    for (uint32_t i = 0; i < c->pools; i++) {
+        struct pool_fields *k = &c->pool[i].key;
+        uint32_t room = 16;
+        for (uint32_t s = 0; s < k->servers.n; s++) {
+            conf_text_free(c, k->servers.at[s].name);
+            conf_text_free(c, k->servers.at[s].host);
+        }
+        while (room < k->servers.n)
+            room *= 2;
+        mem_give(&c->mem, k->servers.at, room * sizeof *k->servers.at);
+        conf_text_free(c, k->listen.text);
+        conf_text_free(c, k->listen.host);
+        conf_text_free(c, k->hash_tag);
+        conf_text_free(c, k->redis_auth);
+        conf_text_free(c, c->pool[i].name);
+    }
+    mem_give(&c->mem, c->pool, c->pool_cap * sizeof *c->pool);
+    conf_text_free(c, c->process.stats);
+    conf_text_free(c, c->process.log);
+    conf_text_free(c, c->process.pid_file);
+    nut_queue_free(&c->mem, &c->told);
+    nut_queue_free(&c->mem, &c->notes);
+    nut_mem_empty(&c->mem);
+    *c = (struct conf){0};
+}
+
+/* ---- the whole */
+
+/* What only all pools together show. */
+static void conf_check(struct conf *c)
+{
+    if (c->pools == 0)
+        conf_tell(c, 0, "has no pools%s%s",
+                  c->yaml ? "" : "; twemproxy's YAML is known by a name that ends in .yml", "");
+    for (uint32_t i = 0; i < c->pools; i++)
+        conf_pool_check(c, &c->pool[i]);
+    for (uint32_t i = 0; i < c->pools; i++)
+        for (uint32_t j = 0; j < i; j++) {
+            char *a = c->pool[i].key.listen.text, *b = c->pool[j].key.listen.text;
+            if (a != NULL && b != NULL && strcmp(a, b) == 0)
+                conf_tell(c, c->pool[i].line, "pools '%s' and '%s' have the same listen address",
+                          c->pool[j].name, c->pool[i].name);
+        }
+    for (uint32_t i = 0; i < c->pools; i++)
+        if (c->process.stats != NULL && c->pool[i].key.listen.text != NULL &&
+            strcmp(c->process.stats, c->pool[i].key.listen.text) == 0)
+            conf_tell(c, c->pool[i].line, "pool '%s' has the listen address of stats, '%s'",
+                      c->pool[i].name, c->process.stats);
+    if (c->process.max_memory > 0 && c->process.max_memory / c->process.workers < 1 << 20)
+        conf_tell(c, c->process_line, "directive \"max_memory\" is too small: 0, or 1m for each worker%s%s", "", "");
+}
+
+/* Begin to read into `c`, which is all zero; `file` is its name for messages. */
+static void conf_begin(struct conf *c, const char *file, bool yaml)
+{
+    c->file = file;
+    c->yaml = yaml;
+    c->mem.most = SIZE_MAX;
+    conf_preset(c, process_key, countof(process_key), &c->process);
+}
+
+/* All is read; whether it is good.  If so pools stand in their order. */
+static bool conf_end(struct conf *c)
+{
+    conf_check(c);
+    if (c->mistakes == 0)
+        qsort(c->pool, c->pools, sizeof *c->pool, pools_order);
+    return c->mistakes == 0;
+}
+
+/* Read a whole configuration into `c`, which is all zero; `file` is its name for
+ * messages.  False: c->told says what is wrong, all of it. */
+static bool conf_read(struct conf *c, const char *file, struct bytes text)
+{
+    struct lines lines = {.conf = c, .rest = text, .in_none = true};
+    conf_begin(c, file, false);
+    int bad = ini_parse_stream(lines_next, &lines, lines_value, &lines);
+    if (bad != 0)
+        conf_tell(c, bad > 0 ? bad : 0, "cannot be read%s%s", "", "");
+    return conf_end(c);
+}
+
+/* ---- what others ask of it */
+
+static bool text_same(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool servers_same(const struct server_list *a, const struct server_list *b)
+{
+    bool same = a->n == b->n;
+    for (uint32_t i = 0; same && i < a->n; i++)
+        same = text_same(a->at[i].name, b->at[i].name) && text_same(a->at[i].host, b->at[i].host) &&
+               a->at[i].port == b->at[i].port && a->at[i].weight == b->at[i].weight;
+    return same;
+}
+
+/* Whether two pools listen in the same place. */
+static bool listen_same(const struct listen_conf *a, const struct listen_conf *b)
+{
+    return a->port == b->port && text_same(a->host, b->host);
+}
+
+/* Whether two pools are the same in all that they do. */
+static bool conf_pool_same(const struct pool_conf *a, const struct pool_conf *b)
+{
+    bool same = text_same(a->name, b->name);
+    for (size_t i = 0; same && i < countof(pool_key); i++) {
+        const void *x = (const char *)&a->key + pool_key[i].at, *y = (const char *)&b->key + pool_key[i].at;
+        switch (pool_key[i].kind) {
+        case TEXT: case TAG:
+            same = text_same(*(char *const *)x, *(char *const *)y);
+            break;
+        case LISTEN:
+            same = text_same(((const struct listen_conf *)x)->text, ((const struct listen_conf *)y)->text);
+            break;
+        case SERVERS:
+            same = servers_same(x, y);
+            break;
+        case COUNT: case MILLIS: case BYTES: case SWITCH: case HASH: case SPREAD: case PROTOCOL: case LEVEL:
+        case FORMAT:
+            same = *(const int64_t *)x == *(const int64_t *)y;
+        }
+    }
+    return same;
+}
+
+/* What decides a key's place in this pool's ring. */
+static uint32_t key_hash(const struct pool_fields *conf, struct bytes key)
+{
+    return nut_hash((int)conf->hash, conf->hash_tag == NULL ? key : nut_tagged(key, conf->hash_tag));
+}
+
+/* ---- the sample, which is the tables' own */
+
+static const struct { const char *key, *value; } conf_sample_pool[] = {
+    /* key               value in [alpha] of the sample  */
+    { "listen",          "127.0.0.1:22121"               },
+    { "protocol",        "redis"                         },
+    { "hash",            "fnv1a_64"                      },
+    { "distribution",    "ketama"                        },
+    { "auto_eject_hosts", "true"                         },
+    { "servers",         "\n    127.0.0.1:6401:1 one"
+                         "\n    127.0.0.1:6402:1 two"
+                         "\n    127.0.0.1:6403:1 three"
+                         "\n    127.0.0.1:6404:1 four"   },
+};
+
+static const char conf_sample_more[] =
+    "\n[beta]\n"
+    "listen = 127.0.0.1:22122\n"
+    "protocol = memcached\n"
+    "auto_eject_hosts = true\n"
+    "servers =\n"
+    "    127.0.0.1:11401:1\n"
+    "    127.0.0.1:11402:1\n"
+    "    127.0.0.1:11403:1\n"
+    "    127.0.0.1:11404:1\n";
+
+/* Print every key with its meaning and default: a configuration that works. */
+static void conf_sample(FILE *to)
+{
+    fputs("; Every key of nutproxy, what it decides, and its default: behind a semicolon, or said.\n"
+          "; This is what `nutproxy --print-config` prints.\n\n"
+          "; The process.\n[nutproxy]\n", to);
+    for (size_t i = 0; i < countof(process_key); i++)
+        fprintf(to, "\n; %s\n; %s = %s\n", process_key[i].doc, process_key[i].name,
+                process_key[i].preset != NULL ? process_key[i].preset : "");
+    fputs("\n; A pool of servers: one section for each, named as you like.\n[alpha]\n", to);
+    for (size_t i = 0; i < countof(pool_key); i++) {
+        const struct key *k = &pool_key[i];
+        const char *value = NULL;
+        for (size_t j = 0; j < countof(conf_sample_pool); j++)
+            if (strcmp(conf_sample_pool[j].key, k->name) == 0)
+                value = conf_sample_pool[j].value;
+        fprintf(to, "\n; %s", k->doc);
+        if (value != NULL && k->preset != NULL && k->preset[0] != '!')
+            fprintf(to, " (default: %s)", k->preset);
+        fputs("\n", to);
+        if (value != NULL)
+            fprintf(to, "%s =%s%s\n", k->name, value[0] == '\n' ? "" : " ", value);
+        else
+            fprintf(to, "; %s = %s\n", k->name, k->preset != NULL ? k->preset : "");
+    }
+    fputs(conf_sample_more, to);
+}
+/* } 7 */
+
+/* ===========================================================================
+ * 8. YAML                                                                  {
+ *    gives    conf_read_yaml, conf_convert, yaml_character
+ *    needs    1, 2, 5 for hex digits, 7
+ *    never    opens a file, or reads what nutcracker does not
  *
- * nutcracker takes a small part of YAML: pools, their keys, a list in each pool.
- * That part is read here as libyaml reads it: plain and quoted scalars that may
- * go on in deeper lines, lists that stand as deep as their key or deeper,
+ * twemproxy's configuration is a small part of YAML: pools, their keys, a list in
+ * each pool.  That part is read here as libyaml reads it: plain and quoted scalars
+ * that may go on in deeper lines, lists that stand as deep as their key or deeper,
  * comments.  What nutcracker disallows is refused, and so are two things that
  * nobody writes in its files: block scalars (| and >) and "? key".
- */
+ * ======================================================================== */
+
+/* ---- event by event */
 
 enum yaml { YAML_POOL, YAML_KEY, YAML_LIST, YAML_ITEM, YAML_END, YAML_BAD };
 
@@ -3294,99 +3554,6 @@ static bool yaml_open(struct yaml_reader *y, struct mem *m, struct bytes text)
     return true;
 }
 
-/* ---- a pool as a whole */
-
-/* twemproxy's order, which decides modula's slots, equal points of ketama and
- * the order of the stats: short names first. */
-static int names_order(const char *a, const char *b)
-{
-    size_t n = strlen(a), m = strlen(b);
-    return n != m ? (n < m ? -1 : 1) : memcmp(a, b, n);
-}
-
-static int servers_order(const void *a, const void *b)
-{
-    const struct server_conf *s = a, *t = b;
-    return names_order(s->name, t->name);
-}
-
-static int pools_order(const void *a, const void *b)
-{
-    const struct pool_conf *p = a, *q = b;
-    return names_order(p->name, q->name);
-}
-
-static const struct key *pool_key_named(const char *name)
-{
-    size_t i = 0;
-    while (strcmp(pool_key[i].name, name) != 0)
-        must(++i < countof(pool_key));
-    return &pool_key[i];
-}
-
-/* What only the whole of a pool shows. */
-static void conf_pool_check(struct conf *c, struct pool_conf *p)
-{
-    const char *none = "";
-    int redis_seen = p->seen[pool_key_named("redis") - pool_key];
-    int protocol_seen = p->seen[pool_key_named("protocol") - pool_key];
-    struct server_list *list = &p->key.servers;
-
-    for (size_t i = 0; i < countof(pool_key); i++)
-        if (pool_key[i].preset != NULL && pool_key[i].preset[0] == '!' && p->seen[i] == 0)
-            conf_tell(c, p->line, "pool '%s': directive \"%s\" is missing", p->name, pool_key[i].name);
-    if (p->key.client_output_limit > 0 && p->key.client_output_limit < 1 << 16)
-        conf_tell(c, p->seen[pool_key_named("client_output_limit") - pool_key],
-                  "directive \"client_output_limit\" is too small: 0, or 64k at least%s%s", none, none);
-    if (p->seen[pool_key_named("servers") - pool_key] > 0 && list->lines == 0)
-        conf_tell(c, p->line, "pool '%s' has no servers%s", p->name, none);
-    if (redis_seen > 0 && protocol_seen > 0 && (p->key.redis == 1) != (p->key.protocol == REDIS))
-        conf_tell(c, redis_seen, "directives \"redis\" and \"protocol\" of pool '%s' differ%s",
-                  p->name, none);
-    if (redis_seen > 0 && protocol_seen == 0)
-        p->key.protocol = p->key.redis == 1 ? REDIS : MEMCACHED;
-    if (p->key.redis_auth != NULL && p->key.protocol != REDIS)
-        conf_tell(c, p->seen[pool_key_named("redis_auth") - pool_key],
-                  "directive \"redis_auth\" is only valid for a redis pool%s%s", none, none);
-    for (uint32_t i = 0; i < list->n; i++)
-        if (list->at[i].name == NULL || list->at[i].host == NULL)
-            return;                         /* out of memory: told, and not started */
-    if (list->n > 0)
-        qsort(list->at, list->n, sizeof *list->at, servers_order);
-    for (uint32_t i = 1; i < list->n; i++)
-        if (servers_order(&list->at[i - 1], &list->at[i]) == 0)
-            conf_tell(c, list->at[i].line, "pool '%s' has servers with same name '%s'", p->name,
-                      list->at[i].name);
-}
-
-static void conf_free(struct conf *c)
-{
-    for (uint32_t i = 0; i < c->pools; i++) {
-        struct pool_fields *k = &c->pool[i].key;
-        uint32_t room = 16;
-        for (uint32_t s = 0; s < k->servers.n; s++) {
-            conf_text_free(c, k->servers.at[s].name);
-            conf_text_free(c, k->servers.at[s].host);
-        }
-        while (room < k->servers.n)
-            room *= 2;
-        mem_give(&c->mem, k->servers.at, room * sizeof *k->servers.at);
-        conf_text_free(c, k->listen.text);
-        conf_text_free(c, k->listen.host);
-        conf_text_free(c, k->hash_tag);
-        conf_text_free(c, k->redis_auth);
-        conf_text_free(c, c->pool[i].name);
-    }
-    mem_give(&c->mem, c->pool, c->pool_cap * sizeof *c->pool);
-    conf_text_free(c, c->process.stats);
-    conf_text_free(c, c->process.log);
-    conf_text_free(c, c->process.pid_file);
-    nut_queue_free(&c->mem, &c->told);
-    nut_queue_free(&c->mem, &c->notes);
-    nut_mem_empty(&c->mem);
-    *c = (struct conf){0};
-}
-
 /* ---- what twemproxy's files mean here */
 
 /* Keys that do more here than in twemproxy: told of a file that has them with a
@@ -3444,17 +3611,9 @@ static void conf_note(struct conf *c)
                    "probed, and requests for it fail at once until it answers%s%s", "", "");
 }
 
-/* ---- the whole */
+/* ---- into struct conf */
 
-static void conf_read_ini(struct conf *c, struct bytes text)
-{
-    struct lines lines = {.conf = c, .rest = text, .in_none = true};
-    int bad = ini_parse_stream(lines_next, &lines, lines_value, &lines);
-    if (bad != 0)
-        conf_tell(c, bad > 0 ? bad : 0, "cannot be read%s%s", "", "");
-}
-
-static void conf_read_yaml(struct conf *c, struct bytes text)
+static void yaml_take(struct conf *c, struct bytes text)
 {
     struct yaml_reader y;
     enum yaml event = yaml_open(&y, &c->mem, text) ? yaml_next(&y) : YAML_BAD;
@@ -3484,52 +3643,19 @@ static void conf_read_yaml(struct conf *c, struct bytes text)
     yaml_close(&y);
 }
 
-/* What only all pools together show. */
-static void conf_check(struct conf *c)
+/* As conf_read, of twemproxy's file, and with its defaults; c->notes says what
+ * means something else here. */
+static bool conf_read_yaml(struct conf *c, const char *file, struct bytes text)
 {
-    if (c->pools == 0)
-        conf_tell(c, 0, "has no pools%s%s",
-                  c->yaml ? "" : "; twemproxy's YAML is known by a name that ends in .yml", "");
-    for (uint32_t i = 0; i < c->pools; i++)
-        conf_pool_check(c, &c->pool[i]);
-    for (uint32_t i = 0; i < c->pools; i++)
-        for (uint32_t j = 0; j < i; j++) {
-            char *a = c->pool[i].key.listen.text, *b = c->pool[j].key.listen.text;
-            if (a != NULL && b != NULL && strcmp(a, b) == 0)
-                conf_tell(c, c->pool[i].line, "pools '%s' and '%s' have the same listen address",
-                          c->pool[j].name, c->pool[i].name);
-        }
-    for (uint32_t i = 0; i < c->pools; i++)
-        if (c->process.stats != NULL && c->pool[i].key.listen.text != NULL &&
-            strcmp(c->process.stats, c->pool[i].key.listen.text) == 0)
-            conf_tell(c, c->pool[i].line, "pool '%s' has the listen address of stats, '%s'",
-                      c->pool[i].name, c->process.stats);
-    if (c->process.max_memory > 0 && c->process.max_memory / c->process.workers < 1 << 20)
-        conf_tell(c, c->process_line, "directive \"max_memory\" is too small: 0, or 1m for each worker%s%s", "", "");
+    conf_begin(c, file, true);
+    yaml_take(c, text);
+    if (!conf_end(c))
+        return false;
+    conf_note(c);
+    return true;
 }
 
-/* Read a whole configuration into `c`, which is all zero; `file` is its name
- * for messages, `yaml` says that it is twemproxy's.  False: c->told says what is
- * wrong, all of it. */
-static bool conf_read(struct conf *c, const char *file, struct bytes text, bool yaml)
-{
-    c->file = file;
-    c->yaml = yaml;
-    c->mem.most = SIZE_MAX;
-    conf_preset(c, process_key, countof(process_key), &c->process);
-    if (yaml)
-        conf_read_yaml(c, text);
-    else
-        conf_read_ini(c, text);
-    conf_check(c);
-    if (c->mistakes == 0 && yaml)
-        conf_note(c);
-    if (c->mistakes == 0)
-        qsort(c->pool, c->pools, sizeof *c->pool, pools_order);
-    return c->mistakes == 0;
-}
-
-/* ---- twemproxy's file, written as ours */
+/* ---- written as ours */
 
 /* Whether a value can stand in a line without quotes. */
 static bool value_is_plain(struct bytes value, bool item)
@@ -3665,111 +3791,7 @@ static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
     yaml_close(&y);
     return pen->ok && event == YAML_END;
 }
-
-static bool text_same(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-static bool servers_same(const struct server_list *a, const struct server_list *b)
-{
-    bool same = a->n == b->n;
-    for (uint32_t i = 0; same && i < a->n; i++)
-        same = text_same(a->at[i].name, b->at[i].name) && text_same(a->at[i].host, b->at[i].host) &&
-               a->at[i].port == b->at[i].port && a->at[i].weight == b->at[i].weight;
-    return same;
-}
-
-/* Whether two pools listen in the same place. */
-static bool listen_same(const struct listen_conf *a, const struct listen_conf *b)
-{
-    return a->port == b->port && text_same(a->host, b->host);
-}
-
-/* Whether two pools are the same in all that they do. */
-static bool conf_pool_same(const struct pool_conf *a, const struct pool_conf *b)
-{
-    bool same = text_same(a->name, b->name);
-    for (size_t i = 0; same && i < countof(pool_key); i++) {
-        const void *x = (const char *)&a->key + pool_key[i].at, *y = (const char *)&b->key + pool_key[i].at;
-        switch (pool_key[i].kind) {
-        case TEXT: case TAG:
-            same = text_same(*(char *const *)x, *(char *const *)y);
-            break;
-        case LISTEN:
-            same = text_same(((const struct listen_conf *)x)->text, ((const struct listen_conf *)y)->text);
-            break;
-        case SERVERS:
-            same = servers_same(x, y);
-            break;
-        case COUNT: case MILLIS: case BYTES: case SWITCH: case HASH: case SPREAD: case PROTOCOL: case LEVEL:
-        case FORMAT:
-            same = *(const int64_t *)x == *(const int64_t *)y;
-        }
-    }
-    return same;
-}
-
-/* What decides a key's place in this pool's ring. */
-static uint32_t key_hash(const struct pool_fields *conf, struct bytes key)
-{
-    return nut_hash((int)conf->hash, conf->hash_tag == NULL ? key : nut_tagged(key, conf->hash_tag));
-}
-
-/* ---- the sample, which is the tables' own */
-
-static const struct { const char *key, *value; } conf_sample_pool[] = {
-    /* key               value in [alpha] of the sample  */
-    { "listen",          "127.0.0.1:22121"               },
-    { "protocol",        "redis"                         },
-    { "hash",            "fnv1a_64"                      },
-    { "distribution",    "ketama"                        },
-    { "auto_eject_hosts", "true"                         },
-    { "servers",         "\n    127.0.0.1:6401:1 one"
-                         "\n    127.0.0.1:6402:1 two"
-                         "\n    127.0.0.1:6403:1 three"
-                         "\n    127.0.0.1:6404:1 four"   },
-};
-
-static const char conf_sample_more[] =
-    "\n[beta]\n"
-    "listen = 127.0.0.1:22122\n"
-    "protocol = memcached\n"
-    "auto_eject_hosts = true\n"
-    "servers =\n"
-    "    127.0.0.1:11401:1\n"
-    "    127.0.0.1:11402:1\n"
-    "    127.0.0.1:11403:1\n"
-    "    127.0.0.1:11404:1\n";
-
-/* Print every key with its meaning and default: a configuration that works. */
-static void conf_sample(FILE *to)
-{
-    fputs("; Every key of nutproxy, what it decides, and its default: behind a semicolon, or said.\n"
-          "; This is what `nutproxy --print-config` prints.\n\n"
-          "; The process.\n[nutproxy]\n", to);
-    for (size_t i = 0; i < countof(process_key); i++)
-        fprintf(to, "\n; %s\n; %s = %s\n", process_key[i].doc, process_key[i].name,
-                process_key[i].preset != NULL ? process_key[i].preset : "");
-    fputs("\n; A pool of servers: one section for each, named as you like.\n[alpha]\n", to);
-    for (size_t i = 0; i < countof(pool_key); i++) {
-        const struct key *k = &pool_key[i];
-        const char *value = NULL;
-        for (size_t j = 0; j < countof(conf_sample_pool); j++)
-            if (strcmp(conf_sample_pool[j].key, k->name) == 0)
-                value = conf_sample_pool[j].value;
-        fprintf(to, "\n; %s", k->doc);
-        if (value != NULL && k->preset != NULL && k->preset[0] != '!')
-            fprintf(to, " (default: %s)", k->preset);
-        fputs("\n", to);
-        if (value != NULL)
-            fprintf(to, "%s =%s%s\n", k->name, value[0] == '\n' ? "" : " ", value);
-        else
-            fprintf(to, "; %s = %s\n", k->name, k->preset != NULL ? k->preset : "");
-    }
-    fputs(conf_sample_more, to);
-}
-/* } 7 */
+/* } 8 */
 
 /* ################################ the wall ################################
  * Above: bytes in, bytes out.  Below: descriptors, time and trouble.
@@ -3804,9 +3826,9 @@ static void conf_sample(FILE *to)
 #endif
 
 /* ===========================================================================
- * 8. CLOCK                                                                 {
+ * 9. CLOCK                                                                 {
  *    gives    clock_ms, clock_wall_us, log_of, log_open, enum event
- *    needs    1, 7 for what is UTF-8
+ *    needs    1, 8 for what is UTF-8
  *    never    is called from above the wall; never formats what is not printed
  * ======================================================================== */
 
@@ -4000,12 +4022,12 @@ static bool log_open(const char *path)
     }
     return true;
 }
-/* } 8 */
+/* } 9 */
 
 /* ===========================================================================
- * 9. LOOP                                                                  {
+ * 10. LOOP                                                                  {
  *    gives    struct watch, struct loop, loop_serve, struct mailbox
- *    needs    1, 2, 8
+ *    needs    1, 2, 9
  *    never    reads or writes a peer's byte; never knows who is served
  * ======================================================================== */
 
@@ -4236,13 +4258,13 @@ static struct letter *mailbox_take(struct mailbox *box)
     pthread_mutex_unlock(&box->lock);
     return first;
 }
-/* } 9 */
+/* } 10 */
 
 /* ===========================================================================
- * 10. CONN                                                                 {
+ * 11. CONN                                                                 {
  *    gives    struct conn, conn_open, conn_say, conn_close, loop_turn,
  *             struct address and its sockets
- *    needs    1, 2, 8, 9
+ *    needs    1, 2, 9, 10
  *    never    knows a protocol, a pool or a request
  * ======================================================================== */
 
@@ -4878,13 +4900,13 @@ static void loop_settle(struct loop *l)
         conn_bury(c);
     loop_tidy(l);
 }
-/* } 10 */
+/* } 11 */
 
 /* ===========================================================================
- * 11. SERVER                                                               {
+ * 12. SERVER                                                               {
  *    gives    struct worker, struct pool, struct server, struct lane, struct part,
  *             pool_pick, server_lane, lane_push, lane_disconnect, server_failed
- *    needs    1-10
+ *    needs    1-11
  *    never    knows clients, or what a request wants: it owes replies to parts
  *
  * A lane is one connection to a server, and the FIFO of who is owed a reply on
@@ -5570,12 +5592,12 @@ static void pool_learn(struct pool *heir, const struct pool *old)
         }
     pool_ring(heir);
 }
-/* } 11 */
+/* } 12 */
 
 /* ===========================================================================
- * 12. REQUEST                                                              {
+ * 13. REQUEST                                                              {
  *    gives    struct client, struct request, pool_listen, pool_timers
- *    needs    1-11
+ *    needs    1-12
  *    never    calls read or write; never touches bytes that WIRE can touch
  * ======================================================================== */
 
@@ -7007,12 +7029,12 @@ static void pool_close(struct pool *pool)
     loop_settle(pool->loop);
 }
 
-/* } 12 */
+/* } 13 */
 
 /* ===========================================================================
- * 13. ADMIN                                                                {
+ * 14. ADMIN                                                                {
  *    gives    struct snapshot, worker_count, struct admin, admin_open
- *    needs    1, 2, 6-12
+ *    needs    1, 2, 6-13
  *    never    is on a request's path: without this room there is still a proxy
  *
  * The stats port is served by the control thread.  It asks each worker for a
@@ -7329,12 +7351,12 @@ static void admin_free(struct admin *a)
         snapshot_free(&a->loop->mem, &a->snapshot[i]);
     mem_give(&a->loop->mem, a->snapshot, (a->workers + 1) * sizeof *a->snapshot);
 }
-/* } 13 */
+/* } 14 */
 
 /* ===========================================================================
- * 14. TOOLS                                                                {
+ * 15. TOOLS                                                                {
  *    gives    conf_file, conf_load, tool_named
- *    needs    1-7
+ *    needs    1-8
  *    never    opens a socket, resolves a name, or runs a pool
  *
  * What is done with a configuration, or with two, without running it.
@@ -7382,10 +7404,10 @@ static bool conf_file(struct conf *conf, const char *path, bool yaml)
     const char *why = "";
     size_t len = 0;
     char *text = file_read(path, &len, &why);
-    bool ok = text != NULL && conf_read(conf, path, (struct bytes){text, len}, yaml);
+    struct bytes all = {text, len};
+    bool ok = text != NULL && (yaml ? conf_read_yaml(conf, path, all) : conf_read(conf, path, all));
     if (text == NULL) {
-        conf->file = path;
-        conf->mem.most = SIZE_MAX;
+        conf_begin(conf, path, yaml);
         conf_tell(conf, 0, "cannot be read: %s%s", why, "");
     }
     free(text);
@@ -7453,7 +7475,7 @@ static int tool_convert(int argc, char **argv)
         return tool_bad("convert is given one file", NULL, convert_usage);
     char *text = file_read(path, &len, &why);
     struct bytes yaml = {text, len};
-    bool ok = text != NULL && conf_read(&conf, path, yaml, true);
+    bool ok = text != NULL && conf_read_yaml(&conf, path, yaml);
     struct pen pen = {.mem = &conf.mem, .ok = true};
     if (text == NULL)
         fprintf(stderr, "nutproxy: '%s' cannot be read: %s\n", path, why);
@@ -7942,10 +7964,10 @@ static int (*tool_named(const char *name))(int argc, char **argv)
             return tools[i].run;
     return NULL;
 }
-/* } 14 */
+/* } 15 */
 
 /* ===========================================================================
- * 15. MAIN                                                                 {
+ * 16. MAIN                                                                 {
  *    gives    main
  *    needs    every room
  *    never    holds a rule
@@ -8930,5 +8952,5 @@ int main(int argc, char **argv)
     return house_begin(&house);
 }
 #endif /* NUT_PROOFS */
-/* } 15 */
+/* } 16 */
 #endif /* NUT_CORE */

@@ -720,7 +720,7 @@ static void prove_a_configuration_tells_every_mistake(void)
     for (size_t i = 0; i < countof(configurations); i++) {
         struct conf c = {0};
         char told[2048] = "";
-        bool ok = conf_read(&c, "c", bytes_of(configurations[i].text), false);
+        bool ok = conf_read(&c, "c", bytes_of(configurations[i].text));
         queue_peek(&c.told, told, sizeof told - 1);
         check(ok == (configurations[i].mistakes == 0) && c.mistakes == configurations[i].mistakes, "configuration",
               configurations[i].text);
@@ -738,7 +738,7 @@ static void prove_a_configuration_without_memory_is_refused(void)
     for (uint64_t at = 1; denied; at++) {
         struct conf c = {0};
         c.mem.deny_at = at;
-        bool ok = conf_read(&c, "c", text, false);
+        bool ok = conf_read(&c, "c", text);
         denied = c.mem.deny_at == 0;
         c.mem.deny_at = 0;
         check(ok == !denied, "configuration without memory", "told");
@@ -757,7 +757,7 @@ static void prove_any_configuration_is_read_to_its_end(void)
             struct conf c = {0};
             char *copy = exact(good.at, good.len);
             copy[i] = odd[k];
-            bool ok = conf_read(&c, "c", (struct bytes){copy, good.len}, false);
+            bool ok = conf_read(&c, "c", (struct bytes){copy, good.len});
             check(ok == (c.mistakes == 0), "any configuration", copy);
             conf_free(&c);
             free(copy);
@@ -808,13 +808,13 @@ static bool converts(struct bytes yaml, uint64_t deny_at, bool *good, bool *deni
     struct pen pen = {.mem = &c.mem, .ok = true};
     char *text = exact(yaml.at, yaml.len), *ini = NULL;
     c.mem.deny_at = deny_at;
-    *good = conf_read(&c, "c", (struct bytes){text, yaml.len}, true);
+    *good = conf_read_yaml(&c, "c", (struct bytes){text, yaml.len});
     bool ok = *good == (c.mistakes == 0);
     if (*good && conf_convert(&c, (struct bytes){text, yaml.len}, &pen)) {
         ini = malloc(pen.out.len);
         must(ini != NULL);
         size_t len = queue_peek(&pen.out, ini, pen.out.len);
-        ok = conf_read(&made, "m", (struct bytes){ini, len}, false) && same_pools(&c, &made);
+        ok = conf_read(&made, "m", (struct bytes){ini, len}) && same_pools(&c, &made);
     } else {
         ok = ok && (!*good || deny_at > 0);
     }

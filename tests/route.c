@@ -101,7 +101,8 @@ int main(int argc, char **argv)
     struct mem mem = {.most = SIZE_MAX};
     FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
     bool yaml = argc == 2 && strstr(argv[1], ".yml") != NULL;
-    if (f == NULL || !conf_read(&conf, argv[1], (struct bytes){text, fread(text, 1, sizeof text, f)}, yaml))
+    struct bytes all = {text, f == NULL ? 0 : fread(text, 1, sizeof text, f)};
+    if (f == NULL || !(yaml ? conf_read_yaml(&conf, argv[1], all) : conf_read(&conf, argv[1], all)))
         return 1;
     fclose(f);
     while (fgets(line, sizeof line, stdin) != NULL) {
