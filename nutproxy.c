@@ -5558,18 +5558,23 @@ static void pool_hang_up(struct pool *pool)
     }
 }
 
-/* Add the counters of the retired `old` to those of its heir. */
+/* Add the counters of a retired pool to those of the pool that has its name now. */
 static void pool_pass_on(struct pool *old)
 {
-    struct pool *heir = old->heir;
+    const struct worker *w = old->worker;
+    uint32_t at = 0;
+    while (at < w->pools && strcmp(w->pool[at]->name, old->name) != 0)
+        at++;
+    if (at == w->pools)
+        return;
     uint64_t clients = old->stats.client_connections;
     old->stats.client_connections = 0;      /* a gauge: clients take it along */
-    stats_add(&heir->stats, &old->stats, sizeof old->stats);
+    stats_add(&w->pool[at]->stats, &old->stats, sizeof old->stats);
     old->stats = (struct pool_stats){.client_connections = clients};
     for (uint32_t i = 0; i < old->servers; i++)
-        for (uint32_t n = 0; n < heir->servers; n++)
-            if (strcmp(old->server[i].conf->name, heir->server[n].conf->name) == 0) {
-                server_stats_add(&heir->server[n].stats, &old->server[i].stats);
+        for (uint32_t n = 0; n < w->pool[at]->servers; n++)
+            if (strcmp(old->server[i].conf->name, w->pool[at]->server[n].conf->name) == 0) {
+                server_stats_add(&w->pool[at]->server[n].stats, &old->server[i].stats);
                 old->server[i].stats = (struct server_stats){0};
             }
 }
@@ -6897,8 +6902,8 @@ static void pool_retire(struct pool *pool, struct pool *heir)
     pool_lock(pool);
     pool->retired = true;
     pool->heir = heir;
+    pool_pass_on(pool);
     if (heir != NULL) {
-        pool_pass_on(pool);
         pool_learn(heir, pool);
         heir->numbered = pool->numbered;
     }
@@ -6921,8 +6926,7 @@ static void pool_fade(struct pool *pool)
         pool_free(pool);
     } else if (list_empty(&pool->clients) && pool->open == 0 && !pool_is_asking(pool)) {
         pool_hang_up(pool);
-        if (pool->heir != NULL)
-            pool_pass_on(pool);
+        pool_pass_on(pool);
         pool->shut = true;
     }
 }
@@ -8418,35 +8422,42 @@ static struct pool *setup_heir(const struct setup *setup, struct pool **pool, co
     return namesake;
 }
 
+/* Retire a pool of the worker's that is not in its setup any more. */
+static void worker_retire(struct worker *w, struct pool *pool)
+{
+    struct pool *heir = setup_heir(w->setup, w->pool, pool);
+    for (struct link *at = w->all.next; at != &w->all; at = at->next)
+        if (pool_at(at)->heir == pool)
+            pool_at(at)->heir = heir;
+    pool_retire(pool, heir);
+}
+
 /* Run the pools in `pool`, which are those of `setup`: new ones begin, those that
  * are not among them are retired.  Owns `pool`. */
 static void worker_run_by(struct worker *w, struct setup *setup, struct pool **pool)
 {
-    for (uint32_t i = 0; i < setup->conf.pools; i++)
+    struct pool **before = w->pool;
+    uint32_t pools = w->pools;
+    w->pool = pool;
+    w->pools = setup->conf.pools;
+    w->setup = setup;
+    for (uint32_t i = 0; i < w->pools; i++)
         if (list_linked(&pool[i]->in_worker)) {             /* it stays as it is */
             atomic_fetch_sub(&pool[i]->setup->users, 1);
             atomic_fetch_add(&setup->users, 1);
             pool_point(pool[i], setup, &setup->conf.pool[i]);
         }
+    for (uint32_t i = 0; i < pools; i++)
+        if (before[i]->setup != setup)
+            worker_retire(w, before[i]);
     for (uint32_t i = 0; i < w->pools; i++)
-        if (w->pool[i]->setup != setup) {
-            struct pool *heir = setup_heir(setup, pool, w->pool[i]);
-            for (struct link *at = w->all.next; at != &w->all; at = at->next)
-                if (pool_at(at)->heir == w->pool[i])
-                    pool_at(at)->heir = heir;
-            pool_retire(w->pool[i], heir);
-        }
-    for (uint32_t i = 0; i < setup->conf.pools; i++)
         if (!list_linked(&pool[i]->in_worker)) {
             list_push(&w->all, &pool[i]->in_worker);
-            pool_listen(pool[i], setup->door[w->number * setup->conf.pools + i]);
+            pool_listen(pool[i], setup->door[w->number * w->pools + i]);
             if (pool[i]->conf->preconnect)
                 pool_preconnect(pool[i]);
         }
-    mem_give(&w->loop.mem, w->pool, w->pools * sizeof(struct pool *));
-    w->pool = pool;
-    w->pools = setup->conf.pools;
-    w->setup = setup;
+    mem_give(&w->loop.mem, before, pools * sizeof *before);
 }
 
 /* Change over to `setup`: pools that are the same in it run on, untouched.  False:
@@ -8697,8 +8708,8 @@ static void house_changed(struct house *h)
             same += conf_pool_same(&h->setup->conf.pool[i], &h->before->conf.pool[k]);
     if (h->kept)
         log_of(EVENT_reload_failed, NULL, NULL, "out of memory: a worker goes on as before");
-    else
-        house_close_doors(h, h->before, h->setup);
+    for (struct setup *old = h->kept ? NULL : h->setup->next; old != NULL; old = old->next)
+        house_close_doors(h, old, h->setup);
     log_of(EVENT_reloaded, NULL, NULL, "'%s' was read again: %u pools, %u of them as before; %u are gone or changed",
            h->options.conf, pools, same, before - same);
     house_tell_fixed(h);
