@@ -1633,7 +1633,8 @@ static const char *mc_refusal(struct frame *f)
     if (v->shape == META)
         return "CLIENT_ERROR meta commands are not served by this proxy\r\n";
     if (v->way == WHOLE)
-        return "CLIENT_ERROR flush_all is not served by this proxy: it concerns all servers\r\n";
+        return v->name[0] == 'f' ? "CLIENT_ERROR flush_all is not served by this proxy: it concerns all servers\r\n"
+                                 : "CLIENT_ERROR stats is not served by this proxy: it concerns all servers\r\n";
     const char *wrong = mc_numbers(f);
     if (wrong != NULL && (v->shape == TOUCHES || v->shape == DELETE))
         return wrong;                           /* memcached looks at these before the keys */
@@ -2203,6 +2204,7 @@ struct conf {
     struct mem          mem;
     const char         *file;               /* its name, for messages */
     bool                yaml;               /* twemproxy's, with its defaults */
+    bool                broken;             /* it could not be read to its end */
     struct process_conf process;
     int                 process_line;
     int                 seen[countof(process_key)];
@@ -2315,10 +2317,11 @@ static const char *kind_wants(enum kind kind)
     case MILLIS:   return "is not a time (as 400, 400ms, 30s or 2m)";
     case BYTES:    return "is not a size (as 65536, 64k, 16m or 1g)";
     case SWITCH:   return "is not \"true\" or \"false\"";
-    case HASH:     return "is not a valid hash";
-    case SPREAD:   return "is not a valid distribution";
+    case HASH:     return "is not a valid hash (one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 "
+                          "hsieh murmur jenkins)";
+    case SPREAD:   return "is not a valid distribution (ketama modula random)";
     case PROTOCOL: return "is neither redis nor memcached";
-    case LEVEL:    return "is not a log level";
+    case LEVEL:    return "is not a log level (0..11, emerg alert crit error warn notice info debug)";
     case FORMAT:   return "is neither text nor json";
     case TAG:      return "is not a valid hash tag string with two characters";
     case TEXT: case LISTEN: case SERVERS: break;
@@ -2915,6 +2918,8 @@ static void conf_free(struct conf *c)
 /* What only all pools together show. */
 static void conf_check(struct conf *c)
 {
+    if (c->broken)
+        return;                             /* what stands behind the break is not missing */
     if (c->pools == 0)
         conf_tell(c, 0, "has no pools%s%s",
                   c->yaml ? "" : "; twemproxy's YAML is known by a name that ends in .yml", "");
@@ -2988,28 +2993,42 @@ static bool listen_same(const struct listen_conf *a, const struct listen_conf *b
     return a->port == b->port && text_same(a->host, b->host);
 }
 
+/* Whether a key has the same value in two structs of its table. */
+static bool key_same(const struct key *k, const void *a, const void *b)
+{
+    const void *x = (const char *)a + k->at, *y = (const char *)b + k->at;
+    switch (k->kind) {
+    case TEXT: case TAG:
+        return text_same(*(char *const *)x, *(char *const *)y);
+    case LISTEN:
+        return text_same(((const struct listen_conf *)x)->text, ((const struct listen_conf *)y)->text);
+    case SERVERS:
+        return servers_same(x, y);
+    case COUNT: case MILLIS: case BYTES: case SWITCH: case HASH: case SPREAD: case PROTOCOL: case LEVEL: case FORMAT:
+        break;
+    }
+    return *(const int64_t *)x == *(const int64_t *)y;
+}
+
 /* Whether two pools are the same in all that they do. */
 static bool conf_pool_same(const struct pool_conf *a, const struct pool_conf *b)
 {
     bool same = text_same(a->name, b->name);
-    for (size_t i = 0; same && i < countof(pool_key); i++) {
-        const void *x = (const char *)&a->key + pool_key[i].at, *y = (const char *)&b->key + pool_key[i].at;
-        switch (pool_key[i].kind) {
-        case TEXT: case TAG:
-            same = text_same(*(char *const *)x, *(char *const *)y);
-            break;
-        case LISTEN:
-            same = text_same(((const struct listen_conf *)x)->text, ((const struct listen_conf *)y)->text);
-            break;
-        case SERVERS:
-            same = servers_same(x, y);
-            break;
-        case COUNT: case MILLIS: case BYTES: case SWITCH: case HASH: case SPREAD: case PROTOCOL: case LEVEL:
-        case FORMAT:
-            same = *(const int64_t *)x == *(const int64_t *)y;
-        }
-    }
+    for (size_t i = 0; same && i < countof(pool_key); i++)
+        same = key_same(&pool_key[i], &a->key, &b->key);
     return same;
+}
+
+#define ADDRESS_TEXT 300                    /* a host of 255 bytes or a path, a port, brackets */
+
+/* Where a server is, as it was written, in `to`. */
+static const char *server_address(const struct server_conf *s, char to[ADDRESS_TEXT])
+{
+    bool bare = s->port != 0 && strchr(s->host, ':') != NULL;
+    int n = snprintf(to, ADDRESS_TEXT, "%s%s%s", bare ? "[" : "", s->host, bare ? "]" : "");
+    if (s->port != 0)
+        snprintf(to + n, ADDRESS_TEXT - (size_t)n, ":%u", (unsigned)s->port);
+    return to;
 }
 
 /* What decides a key's place in this pool's ring. */
@@ -3448,8 +3467,10 @@ static enum yaml yaml_pool(struct yaml_reader *y)
     int line = y->line, at = y->at;
     if (!yaml_skip(y))
         return YAML_BAD;
-    if (y->line == line && !yaml_ends(y))
-        return yaml_bad(y, "the keys of a pool stand below its name, deeper than it");
+    if (y->line == line && !yaml_ends(y)) {
+        const char *refusal = yaml_plain_refusal(y);
+        return yaml_bad(y, refusal != NULL ? refusal : "the keys of a pool stand below its name, deeper than it");
+    }
     if (yaml_ends(y) || yaml_column(y) <= y->pool) {
         y->line = line;
         return yaml_bad(y, "a pool has no keys below its name, deeper than it");
@@ -3566,25 +3587,32 @@ static const struct { const char *key; int64_t above; const char *note; } conf_m
     { "auto_eject_hosts",     0,   "an ejected server comes back when it answers a probe, not on trust" },
 };
 
+/* Note something of a pool, at the line of a key of its. */
+static void conf_note_pool(struct conf *c, const struct pool_conf *p, const char *key, const char *note)
+{
+    conf_write(c, &c->notes, p->seen[pool_key_named(key) - pool_key], "note: pool '%s': %s", p->name, note);
+}
+
 /* twemproxy selects a database before it authenticates, in vain, and never on
  * unix sockets: there the data is in database 0, and must be found there. */
 static void conf_note_database(struct conf *c, struct pool_conf *p)
 {
     uint32_t paths = 0, n = p->key.servers.n;
-    int line = p->seen[pool_key_named("redis_db") - pool_key];
     bool auth = p->key.redis_auth != NULL;
     for (uint32_t i = 0; i < n; i++)
         paths += p->key.servers.at[i].port == 0;
     if (p->key.redis_db == 0 || p->key.protocol != REDIS || (!auth && paths == 0))
         return;
-    if (auth || paths == n) {
-        p->key.redis_db = 0;
-        conf_write(c, &c->notes, line, "pool '%s': redis_db becomes 0: nutcracker selects no other where servers %s, "
-                   "so that is where its data is", p->name, auth ? "want a password" : "have unix sockets");
-    } else {
-        conf_write(c, &c->notes, line, "pool '%s': redis_db is selected on unix sockets, too, where nutcracker's data "
-                   "is in database 0%s", p->name, "");
+    if (!auth && paths < n) {
+        conf_tell(c, p->seen[pool_key_named("redis_db") - pool_key], "pool '%s': nutcracker selects redis_db on TCP "
+                  "servers only, and keeps keys of unix sockets in database 0: they must be moved first, and such "
+                  "servers then have an address%s", p->name, "");
+        return;
     }
+    p->key.redis_db = 0;
+    conf_note_pool(c, p, "redis_db", auth ? "redis_db becomes 0: nutcracker selects no other where servers want a "
+                   "password, so that is where its data is" : "redis_db becomes 0: nutcracker selects no other on unix "
+                   "sockets, so that is where its data is");
 }
 
 /* Say, and see to, what the pools of a file of twemproxy's mean here. */
@@ -3595,20 +3623,16 @@ static void conf_note(struct conf *c)
         struct pool_conf *p = &c->pool[i];
         conf_note_database(c, p);
         if (p->key.listen.any)
-            conf_write(c, &c->notes, p->seen[pool_key_named("listen") - pool_key],
-                       "pool '%s': * becomes [::1]: for nutcracker it is loopback, here every address (127.0.0.1 "
-                       "where there is no IPv6)%s",
-                       p->name, "");
-        for (size_t n = 0; n < countof(conf_more); n++) {
-            const struct key *k = pool_key_named(conf_more[n].key);
-            if (*(int64_t *)(void *)((char *)&p->key + k->at) > conf_more[n].above)
-                conf_write(c, &c->notes, p->seen[k - pool_key], "pool '%s': %s", p->name, conf_more[n].note);
-        }
+            conf_note_pool(c, p, "listen", "* becomes [::1]: for nutcracker it is loopback, here every address "
+                           "(127.0.0.1 where there is no IPv6)");
+        for (size_t n = 0; n < countof(conf_more); n++)
+            if (*(int64_t *)(void *)((char *)&p->key + pool_key_named(conf_more[n].key)->at) > conf_more[n].above)
+                conf_note_pool(c, p, conf_more[n].key, conf_more[n].note);
         stays = stays || p->key.auto_eject_hosts == 0;
     }
     if (stays)
-        conf_write(c, &c->notes, 0, "without auto_eject_hosts, too, a server that failed server_failure_limit times is "
-                   "probed, and requests for it fail at once until it answers%s%s", "", "");
+        conf_write(c, &c->notes, 0, "note: without auto_eject_hosts, too, a server that failed server_failure_limit "
+                   "times is probed, and requests for it fail at once until it answers%s%s", "", "");
 }
 
 /* ---- into struct conf */
@@ -3640,6 +3664,7 @@ static void yaml_take(struct conf *c, struct bytes text)
     }
     if (event == YAML_BAD)
         conf_tell(c, y.at, "%s%s", y.why, "");
+    c->broken = event == YAML_BAD;
     yaml_close(&y);
 }
 
@@ -3652,7 +3677,7 @@ static bool conf_read_yaml(struct conf *c, const char *file, struct bytes text)
     if (!conf_end(c))
         return false;
     conf_note(c);
-    return true;
+    return c->mistakes == 0;
 }
 
 /* ---- written as ours */
@@ -3869,7 +3894,7 @@ static struct {
     int                  fd;
     atomic_int           level;
     atomic_bool          json;
-    bool                 running;           /* before, trouble is told on stderr */
+    atomic_bool          running;           /* before, trouble is told on stderr, and all is told */
     bool                 journal;           /* systemd reads it: it knows the time, and wants priorities */
     struct { atomic_uint_fast64_t second; atomic_uint lines, lost; } of[EVENTS];    /* lines of this second */
 } logger = {.fd = STDERR_FILENO, .level = LOG_NOTICE};
@@ -3879,7 +3904,7 @@ static bool log_may(enum event event, unsigned *lost)
 {
     uint64_t second = clock_ms() / 1000;
     *lost = 0;
-    if (events[event].level == LOG_ALWAYS)
+    if (events[event].level == LOG_ALWAYS || !atomic_load_explicit(&logger.running, memory_order_relaxed))
         return true;
     if (atomic_exchange(&logger.of[event].second, second) != second) {
         atomic_store(&logger.of[event].lines, 0);
@@ -3931,8 +3956,10 @@ static const char *level_name(int level)
 }
 
 /* "{"time":...,"text":...}" of an event whose sentence is `text`. */
-static void line_as_json(struct log_line *l, enum event event, const char *pool, const char *server, const char *text)
+static void line_as_json(struct log_line *l, enum event event, const char *pool, const struct server_conf *server,
+                         const char *text)
 {
+    char address[ADDRESS_TEXT];
     uint64_t us = clock_wall_us();
     time_t seconds = (time_t)(us / 1000000);
     struct tm tm;
@@ -3942,7 +3969,8 @@ static void line_as_json(struct log_line *l, enum event event, const char *pool,
     line_json(l, "level", level_name(events[event].level));
     line_json(l, "event", events[event].name);
     line_json(l, "pool", pool);
-    line_json(l, "server", server);
+    line_json(l, "server", server == NULL ? NULL : server->name);
+    line_json(l, "address", server == NULL ? NULL : server_address(server, address));
     line_json(l, "text", text);
     line_add(l, "}");
 }
@@ -3967,9 +3995,10 @@ static void line_as_text(struct log_line *l, const char *text)
 
 /* Tell of an event at a pool and a server, or NULL, in a line of its own. */
 __attribute__((format(printf, 4, 5)))
-static void log_of(enum event event, const char *pool, const char *server, const char *format, ...)
+static void log_of(enum event event, const char *pool, const struct server_conf *server, const char *format, ...)
 {
     struct log_line said = {0}, line = {0};
+    char address[ADDRESS_TEXT];
     unsigned lost;
     int level = events[event].level;
     if (level > atomic_load_explicit(&logger.level, memory_order_relaxed) || !log_may(event, &lost))
@@ -3979,8 +4008,10 @@ static void log_of(enum event event, const char *pool, const char *server, const
         line_add(&said, "(%u lines like this were not written) ", lost);
     if (pool != NULL)
         line_add(&said, "pool '%.255s': ", pool);
-    if (server != NULL)
-        line_add(&said, "server '%.255s' ", server);
+    if (server != NULL && strcmp(server->name, server_address(server, address)) == 0)
+        line_add(&said, "server '%s' ", address);
+    else if (server != NULL)
+        line_add(&said, "server '%.255s' (%s) ", server->name, address);
     va_start(args, format);
     (void)vsnprintf(said.text + said.len, sizeof said.text - said.len, format, args);
     va_end(args);
@@ -5042,6 +5073,8 @@ struct server {
     bool                      down;
     struct link               in_down;      /* in pool.down */
     uint64_t                  probe_at;     /* down: when to probe, or to give the probe up */
+    uint64_t                  patience;     /* down: ms from one probe to the next */
+    uint64_t                  down_at;      /* down: since when */
 };
 
 /* Which part a server's keys go to, while a request is dealt out. */
@@ -5320,8 +5353,8 @@ static void server_tell_loss(struct server *s, int why, bool idle)
         return;
     s->told_at = now;
     s->told_why = why;
-    log_of(idle ? EVENT_server_closed : EVENT_server_lost, s->pool->name, s->conf->name, "lost: %s",
-           trouble_for(why)->reason);
+    log_of(idle ? EVENT_server_closed : EVENT_server_lost, s->pool->name, s->conf, "lost: %s%s",
+           trouble_for(why)->reason, why == EINVAL ? " (its reply is none to what was asked)" : "");
 }
 
 static uint64_t server_jitter(struct server *s, uint64_t ms)
@@ -5329,16 +5362,21 @@ static uint64_t server_jitter(struct server *s, uint64_t ms)
     return ms + worker_random(s->pool->worker) % (ms / 8 + 1);
 }
 
+#define PROBE_SOONER 16
+
 static void server_mark_down(struct server *s)
 {
     struct pool *pool = s->pool;
     bool eject = pool->conf->auto_eject_hosts;
-    uint64_t wait = (uint64_t)(eject ? pool->conf->server_retry_timeout : pool->conf->probe_interval);
     s->down = true;
+    s->down_at = pool->loop->now;
     s->failures = 0;
-    s->probe_at = pool->loop->now + server_jitter(s, wait);
+    /* Who is not ejected is missed by its clients: it is tried soon, then less often. */
+    s->patience = (uint64_t)pool->conf->probe_interval / (eject ? 1 : PROBE_SOONER);
+    s->probe_at = pool->loop->now +
+                  server_jitter(s, eject ? (uint64_t)pool->conf->server_retry_timeout : s->patience);
     list_push(&pool->down, &s->in_down);
-    log_of(eject ? EVENT_server_ejected : EVENT_server_down, pool->name, s->conf->name, "is down%s: %s",
+    log_of(eject ? EVENT_server_ejected : EVENT_server_down, pool->name, s->conf, "is down%s: %s",
            eject ? " and ejected" : "", trouble_for(s->why)->reason);
     if (!eject)
         return;
@@ -5352,7 +5390,8 @@ static void server_mark_up(struct server *s)
     s->down = false;
     s->failures = 0;
     list_cut(&s->in_down);
-    log_of(EVENT_server_up, s->pool->name, s->conf->name, "is up");
+    log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %.1f s",
+           (double)(s->pool->loop->now - s->down_at) / 1e3);
     if (s->pool->conf->auto_eject_hosts)
         pool_ring(s->pool);
 }
@@ -5403,17 +5442,15 @@ static void probe_again(struct server *s)
     probe_close(s);
     if (s->is_name && !s->asked)
         s->known = false;
-    s->probe_at = s->pool->loop->now + server_jitter(s, (uint64_t)s->pool->conf->probe_interval);
+    s->probe_at = s->pool->loop->now + server_jitter(s, s->patience);
+    s->patience = least_of(2 * s->patience + 1, (uint64_t)s->pool->conf->probe_interval);
 }
 
-#define PROBE_PATIENCE_MS 5000
+#define PROBE_PATIENCE_MS 5000              /* longer than a timeout: who stood still is back with its answer */
 
 static void probe_start(struct server *s, const struct role *role)
 {
-    uint64_t patience = (uint64_t)s->pool->conf->timeout;
-    if (patience == 0 || patience > PROBE_PATIENCE_MS)
-        patience = PROBE_PATIENCE_MS;
-    s->probe_at = s->pool->loop->now + patience;
+    s->probe_at = s->pool->loop->now + PROBE_PATIENCE_MS;
     if (lane_open(&s->probe, role) != 0)
         probe_again(s);
 }
@@ -5592,6 +5629,8 @@ static void pool_learn(struct pool *heir, const struct pool *old)
                 continue;
             to->down = true;
             to->why = from->why;
+            to->down_at = from->down_at;
+            to->patience = from->patience;
             to->probe_at = from->probe_at;
             list_push(&heir->down, &to->in_down);
         }
@@ -5617,6 +5656,7 @@ struct client {
     uint32_t      number;
     uint32_t      requests;                 /* how many are waiting */
     uint32_t      usual;                    /* bytes of a usual reply to this client */
+    uint64_t      multi_at;                 /* when a MULTI of its was refused, 0: none is open */
     bool          known;                    /* it gave the password, or need not */
     bool          leaving;                  /* it said QUIT, or what we cannot read */
     bool          counted;                  /* its end stands in the stats */
@@ -6007,6 +6047,15 @@ static void lane_ask_again(struct lane *lane, struct part *p, struct queue *unse
     parts_fail(p, why, 0);
 }
 
+/* Whether somebody still waits for a reply on this lane. */
+static bool lane_is_waited_for(const struct lane *lane)
+{
+    for (const struct part *p = lane->first; p != NULL; p = p->next)
+        if (!p->answered)
+            return true;
+    return false;
+}
+
 /* A lane has no connection any more, or never got one: whoever waits on it is
  * answered, or asked for again where that is safe (5). */
 static void lane_lost(struct lane *lane, int why)
@@ -6021,7 +6070,8 @@ static void lane_lost(struct lane *lane, int why)
     bool met = lane->conn != NULL && !lane->conn->connecting && lane->greetings == 0;
     uint64_t wrote = lane_wrote(lane);
     bool idle = met && (lane->first == NULL || lane->first->at >= wrote);
-    bool late = why == ETIMEDOUT && met && !idle && lane->first->overdue;   /* counted by part_late */
+    bool late = why == ETIMEDOUT && met && !idle && lane->first->overdue &&
+                !lane_is_waited_for(lane);          /* nothing but what part_late has counted */
     struct queue unsent;
 
     lane_disconnect(lane, &unsent);
@@ -6060,7 +6110,7 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
     if (!good) {
         while (reply.len > 0 && is_space(reply.at[reply.len - 1]))
             reply.len--;
-        log_of(EVENT_server_refused, s->pool->name, s->conf->name, "refuses us: %.*s",
+        log_of(EVENT_server_refused, s->pool->name, s->conf, "refuses us: %.*s",
                (int)least_of(reply.len, 200), reply.at);
         lane_lost(lane, why);
         return false;
@@ -6530,6 +6580,36 @@ static struct bytes refusal_reason(enum way way)
     return lit(" is not served by this proxy\r\n");
 }
 
+#define MULTI_GRACE_MS 1000
+
+/* A MULTI is refused, and what the client has sent behind it, believing in it, must
+ * not be carried out one by one: until EXEC or DISCARD, or until it must have seen
+ * the refusal, what may write is refused, too.  Whether this is. */
+static bool request_is_in_multi(struct request *r, const struct command *c)
+{
+    struct client *client = r->client;
+    uint64_t now = r->pool->loop->now;
+    char small[NAME_MOST];
+    if (strcmp(c->name, "MULTI") == 0) {
+        client->multi_at = now;
+        return false;
+    }
+    if (client->multi_at == 0)
+        return false;
+    if (now > client->multi_at + MULTI_GRACE_MS || strcmp(c->name, "DISCARD") == 0) {
+        client->multi_at = 0;
+    } else if (strcmp(c->name, "EXEC") == 0) {
+        client->multi_at = 0;
+        request_say(r, lit("-EXECABORT Transaction discarded: MULTI is not served by this proxy\r\n"));
+        return true;
+    } else if (c->way < HERE && c->access != READ) {
+        request_refuse(r, lit("-ERR command"), name_lower(bytes_of(c->name), small),
+                       lit(" was not executed: it stands behind a MULTI, which is not served by this proxy\r\n"));
+        return true;
+    }
+    return false;
+}
+
 /* ---- routing */
 
 #define PLACEHOLDER "placeholder"           /* twemproxy's key for what has none */
@@ -6604,6 +6684,8 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
         request_refuse(r, lit("-ERR unknown command"), name, lit("\r\n"));
     } else if (!command_fits(c, f->argc)) {
         say_arity(r, name);
+    } else if ((r->client->multi_at > 0 || c->way == SESSION) && request_is_in_multi(r, c)) {
+        ;                                   /* it was refused */
     } else if (c->way == HERE) {
         request_here(r, f, c);
     } else if (!command_is_served(c)) {
@@ -6793,10 +6875,11 @@ static void client_gone(struct conn *conn, int why)
     else if (!c->counted)
         c->pool->stats.client_err++;
     c->counted = true;
-    if (why == ENOBUFS)
-        log_of(EVENT_client_closed, c->pool->name, NULL, "a client left more than client_output_limit unread");
-    if (why == ENOMEM)
-        log_of(EVENT_client_closed, c->pool->name, NULL, "a client was closed for want of memory");
+    char who[SOCKET_TEXT];
+    if (why == ENOBUFS || why == ENOMEM)
+        log_of(EVENT_client_closed, c->pool->name, NULL, "client %s was closed: %s",
+               socket_text(conn->watch.fd, true, who),
+               why == ENOMEM ? "memory is short" : "it left more than client_output_limit unread");
     if (why == 0 && (c->requests > 0 || conn->out.len > 0)) {
         conn_touch(conn);                   /* it only sends no more: it gets its replies */
         if (c->requests == 0)
@@ -6967,6 +7050,7 @@ static void part_late(struct part *p)
         return;                             /* many wait for one slow reply: it counts once */
     s->late_at = now;
     s->stats.server_timedout++;
+    log_of(EVENT_server_late, pool->name, s->conf, "did not answer within %lld ms", (long long)timeout);
     if (!server_failed(s, ETIMEDOUT))
         return;
     for (uint32_t i = 0; i < (uint32_t)pool->conf->server_connections; i++)
@@ -6999,8 +7083,8 @@ static void server_named(struct server *s)
     s->known = s->name.found;
     if (s->known)
         s->address = s->name.address;
-    else
-        log_of(EVENT_server_unknown, s->pool->name, s->conf->name, "has no address: '%s' is not resolved",
+    else if (!s->down)                      /* told once, not with each probe */
+        log_of(EVENT_server_unknown, s->pool->name, s->conf, "has no address: '%s' is not resolved",
                s->conf->host);
     for (uint32_t i = 0; i <= (uint32_t)s->pool->conf->server_connections; i++) {
         lane = i < (uint32_t)s->pool->conf->server_connections ? &s->lane[i] : &s->probe;
@@ -7542,17 +7626,6 @@ static bool plan_take_out(struct plan *plan, const char *name)
     return found && nut_ring_build(plan->mem, &plan->ring, plan->ring.spread, plan->member, list->n);
 }
 
-#define ADDRESS_TEXT 300                    /* a host of 255 bytes or a path, a port, brackets */
-
-static const char *server_address(const struct server_conf *s, char to[ADDRESS_TEXT])
-{
-    bool bare = s->port != 0 && strchr(s->host, ':') != NULL;
-    int n = snprintf(to, ADDRESS_TEXT, "%s%s%s", bare ? "[" : "", s->host, bare ? "]" : "");
-    if (s->port != 0)
-        snprintf(to + n, ADDRESS_TEXT - (size_t)n, ":%u", (unsigned)s->port);
-    return to;
-}
-
 static void route_print(const struct plan *plan, struct bytes key)
 {
     char line[16], address[ADDRESS_TEXT];
@@ -7768,18 +7841,19 @@ static int moves_order(const void *a, const void *b)
          : p->to < q->to ? -1 : p->to > q->to;
 }
 
-/* Say what a reader of the numbers must know. */
+/* Say, in the line of the share, what a reader of it must know. */
 static void diff_remark(const struct diff *d, bool keys)
 {
     const struct pool_fields *a = &d->old.pool->key, *b = &d->new.pool->key;
-    const char *old_tag = a->hash_tag == NULL ? "" : a->hash_tag, *new_tag = b->hash_tag == NULL ? "" : b->hash_tag;
     if (!keys && a->hash != b->hash)
-        printf("  (the hash changes from %s to %s: this is what to expect of keys in large numbers)\n",
-               nut_hash_name((int)a->hash), nut_hash_name((int)b->hash));
-    if (!keys && strcmp(old_tag, new_tag) != 0)
-        printf("  (the hash_tag changes: keys with one move as well; --keys counts them)\n");
+        printf(", as is to be expected: the hash changes from %s to %s", nut_hash_name((int)a->hash),
+               nut_hash_name((int)b->hash));
+    if (!keys && !text_same(a->hash_tag, b->hash_tag))
+        printf(", BUT the hash_tag changes: keys with a tag move as well (--keys counts them)");
     if (a->protocol != b->protocol)
-        printf("  (the protocol changes)\n");
+        printf(", BUT the protocol changes");
+    if (a->redis_db != b->redis_db)
+        printf(", BUT redis_db changes from %lld to %lld", (long long)a->redis_db, (long long)b->redis_db);
 }
 
 /* Print one pair of servers between which something moves. */
@@ -7813,12 +7887,13 @@ static bool diff_print(struct diff *d, struct mem *m, bool keys)
                 d->moved += d->count[(size_t)x * k + y];
             }
     qsort(move, moves, sizeof *move, moves_order);
-    printf("%s: %.6f %% of the %s (%llu of %llu)\n", d->new.pool->name, 100.0 * (double)d->moved / (double)d->all,
+    printf("%s: %.6f %% of the %s (%llu of %llu)", d->new.pool->name, 100.0 * (double)d->moved / (double)d->all,
            keys ? "keys move" : "key space moves", (unsigned long long)d->moved, (unsigned long long)d->all);
+    diff_remark(d, keys);
+    fputs("\n", stdout);
     for (size_t i = 0; i < moves; i++)
         diff_print_move(d, &move[i]);
     mem_give(m, move, room * sizeof *move);
-    diff_remark(d, keys);
     return true;
 }
 
@@ -8179,9 +8254,11 @@ static void house_complain(const char *what, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (logger.running)
+    if (atomic_load(&logger.running))
         log_of(EVENT_reload_failed, NULL, NULL, "%s: %s", what, text);
-    else
+    else if (logger.fd != STDERR_FILENO)
+        log_of(EVENT_start_failed, NULL, NULL, "%s: %s", what, text);
+    if (!atomic_load(&logger.running))
         fprintf(stderr, "nutproxy: %s: %s\n", what, text);
 }
 
@@ -8317,7 +8394,7 @@ static bool house_write_pid(struct house *h)
     size_t len = number_write(text, (uint64_t)getpid());
     bool ok = fd != -1 && write(fd, text, len) == (ssize_t)len;
     if (!ok)
-        log_of(EVENT_start_failed, NULL, NULL, "pid file '%s' cannot be written: %s", path, strerror(errno));
+        house_complain("pid file", "'%s' cannot be written: %s", path, strerror(errno));
     if (fd != -1)
         close(fd);
     if (ok)
@@ -8690,29 +8767,49 @@ static void house_log_lines(const struct queue *text)
     free(copy);
 }
 
-/* Keys of the process that only a new start changes. */
+/* Tell of the keys of the process that only a new start changes. */
 static void house_tell_fixed(const struct house *h)
 {
-    const struct process_conf *a = &h->first->conf.process, *b = &h->setup->conf.process;
-    if (a->workers != b->workers || a->max_memory != b->max_memory || !text_same(a->stats, b->stats) ||
-        !text_same(a->pid_file, b->pid_file))
-        log_of(EVENT_reloaded, NULL, NULL, "workers, max_memory, stats and pid_file change with a new start only");
+    for (size_t i = 0; i < countof(process_key); i++)
+        if (strncmp(process_key[i].name, "log", 3) != 0 &&
+            !key_same(&process_key[i], &h->first->conf.process, &h->setup->conf.process))
+            log_of(EVENT_reloaded, NULL, NULL, "'%s' changes with a new start only", process_key[i].name);
+}
+
+static void house_tell_pool(const struct pool_conf *p, const char *what)
+{
+    log_of(EVENT_listening, p->name, NULL, "%slistens on %s, servers: %u", what, p->key.listen.text, p->key.servers.n);
+}
+
+/* Tell what has become of each pool; how many are as before. */
+static uint32_t house_tell_pools(const struct house *h)
+{
+    const struct conf *old = &h->before->conf, *new = &h->setup->conf;
+    uint32_t same = 0;
+    for (uint32_t i = 0; i < new->pools; i++) {
+        const struct pool_conf *p = &new->pool[i], *before = conf_pool_named(old, bytes_of(p->name));
+        bool is_same = before != NULL && conf_pool_same(before, p);
+        same += is_same;
+        if (!is_same)
+            house_tell_pool(p, before == NULL ? "is new, " : "has changed, ");
+    }
+    for (uint32_t i = 0; i < old->pools; i++)
+        if (conf_pool_named(new, bytes_of(old->pool[i].name)) == NULL)
+            log_of(EVENT_reloaded, old->pool[i].name, NULL, "is gone");
+    return same;
 }
 
 /* All workers have answered: tell how it went, and let go of what is not used. */
 static void house_changed(struct house *h)
 {
-    uint32_t same = 0, pools = h->setup->conf.pools, before = h->before->conf.pools;
-    for (uint32_t i = 0; i < pools; i++)
-        for (uint32_t k = 0; k < before; k++)
-            same += conf_pool_same(&h->setup->conf.pool[i], &h->before->conf.pool[k]);
     if (h->kept)
         log_of(EVENT_reload_failed, NULL, NULL, "out of memory: a worker goes on as before");
     for (struct setup *old = h->kept ? NULL : h->setup->next; old != NULL; old = old->next)
         house_close_doors(h, old, h->setup);
-    log_of(EVENT_reloaded, NULL, NULL, "'%s' was read again: %u pools, %u of them as before; %u are gone or changed",
-           h->options.conf, pools, same, before - same);
     house_tell_fixed(h);
+    uint32_t same = house_tell_pools(h);
+    log_of(EVENT_reloaded, NULL, NULL, "'%s' was read again: %u pools, %u of them as before", h->options.conf,
+           h->setup->conf.pools, same);
     if (h->before != h->first)
         atomic_fetch_sub(&h->before->users, 1);
     h->before = NULL;
@@ -8739,15 +8836,12 @@ static void house_reload(struct house *h)
         log_of(EVENT_reload_failed, NULL, NULL, "'%s' is not taken over: all stays as it is", h->options.conf);
         return;
     }
-    const char *log = house_log(h, setup);
-    bool other_log = log != NULL && !text_same(log, house_log(h, h->setup));
     setup->fd_most = house_descriptors(h, &setup->conf);
     atomic_store(&setup->users, 1);
     setup->next = h->before = h->setup;
     h->setup = setup;
     h->kept = false;
-    if (other_log)
-        house_reopen_log(h);
+    house_reopen_log(h);
     house_set_log(h);
     h->changing = h->workers;
     for (uint32_t i = 0; i < h->workers; i++) {
@@ -8852,12 +8946,11 @@ static void house_run(struct house *h)
     uname(&u);
     log_of(EVENT_started, NULL, NULL, "nutproxy-%s built for %s %s %s started on pid %d", NUT_VERSION, u.sysname,
            u.release, u.machine, (int)getpid());
-    for (uint32_t i = 0; i < h->setup->conf.pools; i++) {
-        const struct pool_conf *p = &h->setup->conf.pool[i];
-        log_of(EVENT_listening, p->name, NULL, "listens on %s, servers: %u", p->key.listen.text, p->key.servers.n);
-    }
+    for (uint32_t i = 0; i < h->setup->conf.pools; i++)
+        house_tell_pool(&h->setup->conf.pool[i], "");
     if (h->stats_door != -1)
         log_of(EVENT_listening, NULL, NULL, "stats: listens on %s", socket_text(h->stats_door, false, stats));
+    atomic_store(&logger.running, true);
     while (h->stopped < h->workers) {
         loop_serve(&h->loop, loop_patience(&h->loop, UINT64_MAX));
         loop_show_again(&h->loop);
@@ -8897,7 +8990,6 @@ static int house_main(struct house *h)
         log_of(EVENT_start_failed, NULL, NULL, "cannot start: %s", strerror(errno));
         ok = false;
     }
-    logger.running = ok;
     if (ok)
         house_run(h);
     house_sweep(h);

@@ -341,6 +341,7 @@
     _( "quit",       FREE,       1,   0,   HERE   ) \
     _( "replace",    BLOCK,      5,   6,   ONE    ) \
     _( "set",        BLOCK,      5,   6,   ONE    ) \
+    _( "stats",      FREE,       1,   0,   WHOLE  ) \
     _( "touch",      EXPTIME,    3,   4,   ONE    ) \
     _( "verbosity",  NUMERAL,    2,   3,   HERE   ) \
     _( "version",    FREE,       1,   0,   ANY    )
@@ -429,8 +430,8 @@
     _( signal,             ALWAYS, "the operator has sent a signal") \
     _( log_level,          ALWAYS, "more or less is logged from now on") \
     _( log_failed,         ALWAYS, "the log file cannot be opened anew: the old one goes on") \
-    _( reloaded,           NOTICE, "the configuration was read again, and the process runs by it") \
-    _( reload_failed,      ERROR,  "the configuration was read again, and cannot be taken over: all stays") \
+    _( reloaded,           ALWAYS, "the configuration was read again, and the process runs by it") \
+    _( reload_failed,      ALWAYS, "the configuration was read again, and cannot be taken over: all stays") \
     _( listening,          NOTICE, "clients can connect to a pool, or to the stats port") \
     _( client_refused,     WARN,   "a client was not let in: there are too many") \
     _( client_closed,      WARN,   "a client was closed: it took too little, or memory is short") \
@@ -439,8 +440,9 @@
     _( server_closed,      INFO,   "a server has closed a connection that had nothing to do") \
     _( server_refused,     WARN,   "a server does not take our password or database") \
     _( server_unknown,     WARN,   "a server's name has no address") \
-    _( server_down,        NOTICE, "a server failed too often: requests for it fail at once") \
-    _( server_ejected,     NOTICE, "a server failed too often: its keys go to the others") \
+    _( server_late,        WARN,   "a request had no reply within timeout; those behind it are not told again") \
+    _( server_down,        ERROR,  "a server failed too often: requests for it fail at once") \
+    _( server_ejected,     ERROR,  "a server failed too often: its keys go to the others") \
     _( server_up,          NOTICE, "a server that was down or ejected has answered a probe: it is back") \
     _( no_memory,          ERROR,  "the ring could not change for want of memory") \
     _( memory_left,        ERROR,  "memory was not given back at the end: a mistake of ours")

@@ -184,9 +184,9 @@ def test_what_means_something_else_here_is_said_with_its_line(tmp_path):
         path = written(tmp_path, "n.yml", SILENT + "  " + setting + "\n")
         line = 5 + setting.count("\n")
         _, _, said = convert(path)
-        assert re.search(r"(?m)^%s:%d: pool 'a': .*%s" % (re.escape(path), line, words), said), said
+        assert re.search(r"(?m)^%s:%d: note: pool 'a': .*%s" % (re.escape(path), line, words), said), said
     path = written(tmp_path, "n.yml", SILENT.replace("127.0.0.1", '"*').replace(":1\n", ':1"\n', 1))
-    assert "%s:2: pool 'a': * becomes [::1]" % path in convert(path)[2]
+    assert "%s:2: note: pool 'a': * becomes [::1]" % path in convert(path)[2]
     path = written(tmp_path, "n.yml", SILENT + "  auto_eject_hosts: true\n  hash: md5\n")
     assert len(convert(path)[2].splitlines()) == 1, "nothing else is said"
 

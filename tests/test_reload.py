@@ -11,7 +11,7 @@ from fake import Fake, Gone, command, wire
 from nut import SLOW, can_connect, free_port, ini, pool, wait_for
 from resp import bulk
 
-RELOADED = r"'[^']*' was read again: (\d+) pools, (\d+) of them as before; (\d+) are gone or changed"
+RELOADED = r"'[^']*' was read again: (\d+) pools, (\d+) of them as before"
 
 
 def reload(proxy, sections=None, text=None):
@@ -28,8 +28,9 @@ def reload(proxy, sections=None, text=None):
 
 
 def counts(said):
-    """How many pools there are, how many stayed, how many are gone or changed."""
-    return tuple(map(int, re.search(RELOADED, said).groups()))
+    """How many pools there are, how many are as before, how many are new, changed, gone."""
+    return tuple(map(int, re.search(RELOADED, said).groups())) + tuple(
+        len(re.findall(r"pool '\w+': " + what, said)) for what in ("is new, listens on ", "has changed, listens on ", "is gone"))
 
 
 def test_a_configuration_that_did_not_change_touches_nothing(stage):
@@ -38,7 +39,7 @@ def test_a_configuration_that_did_not_change_touches_nothing(stage):
     with wire(proxy.where("alpha")) as a, wire(proxy.where("beta")) as b:
         for _ in range(3):
             assert a.ask("SET", "k", "v") == b.ask("SET", "k", "v") == b"+OK\r\n"
-            assert counts(reload(proxy)) == (2, 2, 0)
+            assert counts(reload(proxy)) == (2, 2, 0, 0, 0)
         assert len(fake.links) == 2, "connections to servers stay"
         wait_for("the client to be counted", lambda: proxy.stats()["alpha"]["client_connections"] == 1)
 
@@ -71,7 +72,7 @@ def test_clients_stay_and_read_what_they_wrote_while_the_configuration_changes(s
         t.start()
     for timeout in range(20):
         said = reload(proxy, {"alpha": dict(alpha, timeout="%ds" % (20 + timeout), server_connections=1 + timeout % 3)})
-        assert counts(said) == (1, 0, 1)
+        assert counts(said) == (1, 0, 0, 1, 0)
     stop.set()
     for t in threads:
         t.join()
@@ -132,7 +133,7 @@ def test_pools_come_and_go_and_move(stage):
         was = proxy.where("moves")
         new = pool([fake], names=["one"])
         moved = dict(moves, listen="127.0.0.1:%d" % free_port())
-        assert counts(reload(proxy, {"stays": stays, "moves": moved, "new": new})) == (3, 1, 2)
+        assert counts(reload(proxy, {"stays": stays, "moves": moved, "new": new})) == (3, 1, 1, 1, 1)
         assert a.ask("GET", "k") == b.ask("GET", "k") == bulk(b"v"), "clients go along with the name"
         assert c.rest() == b"", "the pool is gone"
         assert not os.path.exists(path) and not can_connect(was)
@@ -141,7 +142,7 @@ def test_pools_come_and_go_and_move(stage):
                 assert w.ask("GET", "k") == bulk(b"v")
         assert [n for n, v in proxy.stats().items() if isinstance(v, dict)] == ["new", "moves", "stays"]
     # And back.
-    assert counts(reload(proxy, {"stays": stays, "moves": moves, "gone": gone})) == (3, 1, 2)
+    assert counts(reload(proxy, {"stays": stays, "moves": moves, "gone": gone})) == (3, 1, 1, 1, 1)
     with wire(path) as w:
         assert w.ask("GET", "k") == bulk(b"v")
     assert proxy.stop() == 0 and not os.path.exists(path)
@@ -172,7 +173,7 @@ def test_what_is_bad_is_told_in_the_log_and_changes_nothing(stage):
         wait_for("the missing file to be told", lambda: "cannot be read: No such file" in proxy.said())
         assert w.ask("GET", "k") == bulk(b"v")
         assert len(fake.links) == 1
-    assert counts(reload(proxy, {"alpha": alpha})) == (1, 1, 0)
+    assert counts(reload(proxy, {"alpha": alpha})) == (1, 1, 0, 0, 0)
 
 
 def test_a_server_that_is_down_stays_down_for_those_who_come_after(stage):
@@ -220,7 +221,7 @@ def test_the_log_follows_and_what_only_a_start_changes_is_told(stage):
 
     def said():
         return open(log).read() if os.path.exists(log) else ""
-    wait_for("it to be told in the new log", lambda: "change with a new start only" in said())
+    wait_for("it to be told in the new log", lambda: "'workers' changes with a new start only" in said())
     assert '"event":"reloaded"' in said()
     assert proxy.stop() == 0 and '"event":"stopped"' in said()
 
@@ -236,7 +237,7 @@ def test_many_reloads_leave_nothing_behind(stage):
             names = {"alpha": changed, "beta": beta} if n % 2 else {"beta": beta, "gamma": changed}
             reload(proxy, names)
             assert a.ask("SET", "k", "v") == b.ask("SET", "k", "v") == b"+OK\r\n"
-        for n in range(8):                  # in all fewer than the lines that the log takes in a second
+        for n in range(8):
             turn(n)
         wait_for("old connections to be closed", lambda: proxy.stats()["curr_connections"] <= 4 + 2 + 16 + 4)
         before, memory = proxy.descriptors(), proxy.rss_kib()

@@ -511,4 +511,5 @@ REFUSED = (
     ("a:\n  listen: 127.0.0.1:1\n  servers:\n   - :1:1\n", 4, "address"),
     ("a:\n  listen: 127.0.0.1:1\n  servers:\n   - 'h:1:1 '\n", 4, "empty name"),
     ("a:\n  listen: 127.0.0.1:1\n  servers:\n   - \"h:1:1 a\\0b\"\n", 4, "a NUL"),
+    ("a:\n  listen: 127.0.0.1:1\n  redis: true\n  redis_db: 2\n  servers:\n   - h:1:1\n   - /s:1\n", 4, "database 0"),
 )
