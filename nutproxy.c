@@ -2656,8 +2656,7 @@ static void conf_take(struct conf *c, struct pool_conf *p, const char *name, str
 
 /* ---- lines, which inih is handed one by one */
 
-#define QUOTED_MOST 4096                    /* bytes of a value in quotes */
-#define SECTION_MOST 255                    /* bytes of a pool's name */
+#define SECTION_MOST 1024                   /* bytes of a pool's name */
 
 struct lines {
     struct conf      *conf;
@@ -2669,23 +2668,71 @@ struct lines {
     bool              in_process, in_none;  /* no pool's: the process's; before any section */
     bool              in_quotes;            /* the value of this line is in `quoted` */
     struct bytes      quoted;
-    char              room[QUOTED_MOST];
+    char             *decoded;              /* where it is, with `room` bytes */
+    size_t            room;
 };
 
+/* The length of what stands in double quotes at the start of `text`, with them; 0:
+ * they do not close. */
+static size_t lines_quotes(struct bytes text)
+{
+    for (size_t i = 1; i < text.len; i++) {
+        if (text.at[i] == '"')
+            return i + 1;
+        i += text.at[i] == '\\';
+    }
+    return 0;
+}
+
 /* Decode "text" in double quotes, which stands at the start of `from`, as Redis
- * reads inline words: \" \\ \n \r \t \xHH.  What is wrong with it, or NULL. */
+ * reads inline words: \" \\ \n \r \t \xHH; and in *end where it ends.  What is
+ * wrong with it, or NULL. */
 static const char *lines_quoted(struct lines *l, struct bytes from, size_t *end)
 {
-    size_t len = 0;
-    *end = 1;
-    if (from.len > sizeof l->room)
-        return "is too long a line";
-    if (!inline_quoted(from, end, '"', l->room, &len))
-        return "has no closing quote, or more behind it";
-    if (memchr(l->room, '\0', len) != NULL)
+    struct mem *m = &l->conf->mem;
+    size_t len = 0, at = 1;
+    *end = lines_quotes(from);
+    if (*end == 0)
+        return "has no closing quote";
+    if (*end > l->room) {
+        mem_give(m, l->decoded, l->room);
+        l->room = *end;
+        l->decoded = mem_take(m, l->room);
+    }
+    if (l->decoded == NULL) {
+        l->room = 0;
+        return "finds no memory";
+    }
+    if (!inline_quoted((struct bytes){from.at, *end}, &at, '"', l->decoded, &len))
+        return "has no closing quote";
+    if (memchr(l->decoded, '\0', len) != NULL)
         return "holds a NUL byte";
-    l->quoted = (struct bytes){l->room, len};
+    l->quoted = (struct bytes){l->decoded, len};
     return NULL;
+}
+
+/* Whether nothing but blanks and a comment stands in `text`. */
+static bool lines_nothing(struct bytes text)
+{
+    while (text.len > 0 && is_space(text.at[0]))
+        text = bytes_from(text, 1);
+    return text.len == 0 || text.at[0] == ';' || text.at[0] == '#';
+}
+
+/* The name in "[name]" or "["name"]"; empty: it is neither. */
+static struct bytes lines_name(struct lines *l, struct bytes text, bool *in_quotes)
+{
+    struct bytes none = {0};
+    size_t used;
+    *in_quotes = text.len > 1 && text.at[1] == '"';
+    if (!*in_quotes) {
+        const char *end = memchr(text.at, ']', text.len);
+        return end == NULL ? none : (struct bytes){text.at + 1, (size_t)(end - text.at) - 1};
+    }
+    if (lines_quoted(l, bytes_from(text, 1), &used) != NULL || used + 1 >= text.len || text.at[used + 1] != ']' ||
+        !lines_nothing(bytes_from(text, used + 2)))
+        return none;
+    return l->quoted;
 }
 
 /* A "[section]" line.  The packaged inih tells sections only with their keys,
@@ -2693,18 +2740,12 @@ static const char *lines_quoted(struct lines *l, struct bytes from, size_t *end)
 static void lines_section(struct lines *l, struct bytes text)
 {
     struct conf *c = l->conf;
-    const char *end = memchr(text.at, ']', text.len), *last = memrchr(text.at, ']', text.len);
-    bool in_quotes = text.len > 1 && text.at[1] == '"' && last != NULL;
-    size_t used;
-    struct bytes name = {text.at + 1, end == NULL ? 0 : (size_t)(end - text.at) - 1};
+    bool in_quotes;
+    struct bytes name = lines_name(l, text, &in_quotes);
     l->in_process = l->in_none = false;
     l->pool = NULL;
-    if (in_quotes) {
-        name.len = (size_t)(last - text.at) - 1;
-        name = lines_quoted(l, name, &used) == NULL && used == name.len ? l->quoted : (struct bytes){0};
-    }
     if (name.len == 0 || name.len > SECTION_MOST) {
-        conf_tell(c, l->line, "a section is written [name] or [\"name\"], with 1 to 255 characters%s%s", "", "");
+        conf_tell(c, l->line, "a section is written [name] or [\"name\"], with 1 to 1024 characters%s%s", "", "");
         return;
     }
     if (!in_quotes && bytes_same(name, lit("nutproxy"))) {
@@ -2745,10 +2786,7 @@ static const char *lines_check(struct lines *l, struct bytes *text, int room)
         const char *wrong = lines_quoted(l, bytes_from(*text, at), &end);
         if (wrong != NULL)
             return wrong;
-        end += at;
-        while (end < text->len && is_space(text->at[end]))
-            end++;
-        if (end < text->len && text->at[end] != ';')
+        if (!lines_nothing(bytes_from(*text, at + end)))
             return "has more behind the closing quote";
         text->len = at + 1;
     }
@@ -2968,6 +3006,7 @@ static bool conf_read(struct conf *c, const char *file, struct bytes text)
     int bad = ini_parse_stream(lines_next, &lines, lines_value, &lines);
     if (bad != 0)
         conf_tell(c, bad > 0 ? bad : 0, "cannot be read%s%s", "", "");
+    mem_give(&c->mem, lines.decoded, lines.room);
     return conf_end(c);
 }
 
@@ -3148,7 +3187,9 @@ static size_t yaml_character(struct bytes b)
     }
     if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || c == 0xfffe || c == 0xffff)
         return 0;
-    return (c < ' ' && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0 && c != 0x85) ? 0 : n;
+    /* libyaml sees line ends in U+0085, U+2028 and U+2029, and nobody else does. */
+    return (c < ' ' && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 ?
+           0 : n;
 }
 
 static enum yaml yaml_bad(struct yaml_reader *y, const char *why)
@@ -3567,7 +3608,7 @@ static bool yaml_open(struct yaml_reader *y, struct mem *m, struct bytes text)
     for (size_t n; y->pos < text.len; y->pos += n) {
         n = yaml_character(bytes_from(text, y->pos));
         if (n == 0)
-            return yaml_bad(y, "a character is not UTF-8, or a control character") != YAML_BAD;
+            return yaml_bad(y, "a character is not UTF-8, or a control character or line end of Unicode") != YAML_BAD;
         y->line += text.at[y->pos] == '\n';
     }
     y->pos = 0;
@@ -3758,7 +3799,7 @@ static size_t pen_remarks(struct pen *pen, const struct yaml_reader *y, size_t f
 static void pen_setting(struct pen *pen, const struct yaml_reader *y, const struct pool_conf *p)
 {
     char number[20];
-    if (strcmp(y->name, "redis") == 0)
+    if (strcmp(y->name, "redis") == 0 && p->seen[pool_key_named("protocol") - pool_key] == 0)
         pen_key(pen, "protocol", p->key.protocol == REDIS ? lit("redis") : lit("memcached"));
     else if (strcmp(y->name, "listen") == 0)
         pen_key(pen, y->name, bytes_of(p->key.listen.text));
@@ -3986,11 +4027,13 @@ static void line_as_text(struct log_line *l, const char *text)
         l->len += strftime(l->text + l->len, 64, "[%Y-%m-%d %H:%M:%S", &tm);
         line_add(l, ".%03u] ", (unsigned)(us / 1000 % 1000));
     }
-    size_t from = l->len;
+    size_t from = l->len, n;
     line_add(l, "%s", text);
-    for (size_t i = from; i < l->len; i++)
-        if (octet(l->text[i]) < ' ' || l->text[i] == 0x7f)
+    for (size_t i = from; i < l->len; i += n == 0 ? 1 : n) {
+        n = yaml_character((struct bytes){l->text + i, l->len - i});
+        if (n == 0 || l->text[i] == '\t')
             l->text[i] = '?';               /* names and replies may hold anything */
+    }
 }
 
 /* Tell of an event at a pool and a server, or NULL, in a line of its own. */
@@ -5045,10 +5088,13 @@ struct name_letter {
     struct address address;
 };
 
+/* A listening socket; of a path, which file that is. */
+struct door { int fd; dev_t device; ino_t node; };
+
 /* A configuration, and what goes with it, as long as pools run by it. */
 struct setup {
     struct conf   conf;
-    int          *door;                     /* listening sockets: of the first worker, ... */
+    struct door  *door;                     /* of the first worker, of the second ... */
     int           fd_most;                  /* descriptors from here on are for servers, not clients */
     atomic_uint   users;                    /* pools of all workers; the house, too, of its first and newest */
     struct setup *next;                     /* the one before it that is not freed yet */
@@ -5092,6 +5138,7 @@ struct pool {
     struct pool              *heir;         /* retired: who takes its clients, NULL: nobody */
     uint32_t                  open;         /* requests that are not freed */
     bool                      retired, shut;
+    uint64_t                  retired_at;
     struct worker            *worker;
     struct loop              *loop;
     struct pool_stats         stats;
@@ -5124,7 +5171,13 @@ struct worker {
     struct mailbox  box;
     struct mailbox *resolver, *control;
     struct letter   stop;
-    struct setup_letter { struct letter letter; struct setup *setup; bool adopted; } change;
+    struct setup_letter {
+        struct letter letter;
+        struct setup *setup;
+        enum change { PREPARE, COMMIT, DROP } step;
+        bool          ready;
+    } change;
+    struct pool   **prepared;               /* between PREPARE and COMMIT or DROP */
     struct snapshot *snapshot;
     pthread_t       thread;
 };
@@ -5400,6 +5453,8 @@ static void server_mark_up(struct server *s)
 static bool server_failed(struct server *s, int why)
 {
     s->why = why;
+    if (s->pool->retired)
+        return false;                       /* its successor finds out, and probes */
     if (s->is_name && !s->asked)
         s->known = false;                   /* its name may stand for another address by now */
     if (s->down || (int64_t)++s->failures < s->pool->conf->server_failure_limit)
@@ -5509,8 +5564,12 @@ static void pool_free(struct pool *pool)
 {
     struct mem *m = &pool->loop->mem;
     uint32_t n = pool->conf->servers.n, lanes = (uint32_t)pool->conf->server_connections;
-    for (uint32_t i = 0; i < pool->servers; i++)
+    for (uint32_t i = 0; i < pool->servers; i++) {
+        must(pool->server[i].probe.conn == NULL && !pool->server[i].asked);
+        for (uint32_t k = 0; pool->server[i].lane != NULL && k < lanes; k++)
+            must(pool->server[i].lane[k].conn == NULL);
         mem_give(m, pool->server[i].lane, lanes * sizeof *pool->server[i].lane);
+    }
     mem_give(m, pool->server, n * sizeof *pool->server);
     mem_give(m, pool->member, n * sizeof *pool->member);
     mem_give(m, pool->deal, n * sizeof *pool->deal);
@@ -5581,60 +5640,77 @@ static bool pool_is_asking(const struct pool *pool)
     return false;
 }
 
-/* Close all connections to a pool's servers, which owe nobody a reply. */
+/* Close the connections to a pool's servers that owe nobody a reply. */
 static void pool_hang_up(struct pool *pool)
 {
     struct queue unsent;
     for (uint32_t i = 0; i < pool->servers; i++) {
         for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++) {
-            must(pool->server[i].lane[n].first == NULL);
-            lane_disconnect(&pool->server[i].lane[n], &unsent);
+            struct lane *lane = &pool->server[i].lane[n];
+            if (lane->first != NULL || lane->conn == NULL)
+                continue;
+            lane_disconnect(lane, &unsent);
             nut_queue_free(&pool->loop->mem, &unsent);
         }
         probe_close(&pool->server[i]);
     }
 }
 
+/* The pool of the worker's configuration that has this one's name; NULL: none. */
+static struct pool *pool_namesake(const struct pool *pool)
+{
+    const struct worker *w = pool->worker;
+    for (uint32_t i = 0; i < w->pools; i++)
+        if (strcmp(w->pool[i]->name, pool->name) == 0)
+            return w->pool[i];
+    return NULL;
+}
+
 /* Add the counters of a retired pool to those of the pool that has its name now. */
 static void pool_pass_on(struct pool *old)
 {
-    const struct worker *w = old->worker;
-    uint32_t at = 0;
-    while (at < w->pools && strcmp(w->pool[at]->name, old->name) != 0)
-        at++;
-    if (at == w->pools)
+    struct pool *to = pool_namesake(old);
+    if (to == NULL)
         return;
     uint64_t clients = old->stats.client_connections;
     old->stats.client_connections = 0;      /* a gauge: clients take it along */
-    stats_add(&w->pool[at]->stats, &old->stats, sizeof old->stats);
+    stats_add(&to->stats, &old->stats, sizeof old->stats);
     old->stats = (struct pool_stats){.client_connections = clients};
     for (uint32_t i = 0; i < old->servers; i++)
-        for (uint32_t n = 0; n < w->pool[at]->servers; n++)
-            if (strcmp(old->server[i].conf->name, w->pool[at]->server[n].conf->name) == 0) {
-                server_stats_add(&w->pool[at]->server[n].stats, &old->server[i].stats);
+        for (uint32_t n = 0; n < to->servers; n++)
+            if (strcmp(old->server[i].conf->name, to->server[n].conf->name) == 0) {
+                server_stats_add(&to->server[n].stats, &old->server[i].stats);
                 old->server[i].stats = (struct server_stats){0};
             }
 }
 
-/* What `heir` knows of its servers' health, it knows from the pool before it:
- * who was down there is down here, and probed. */
-static void pool_learn(struct pool *heir, const struct pool *old)
+/* What is known of one server, and of the same in another pool. */
+static void server_learn(struct server *to, const struct server *from)
+{
+    if (from->conf->port != to->conf->port || strcmp(from->conf->host, to->conf->host) != 0)
+        return;
+    if (from->known && !to->known) {
+        to->address = from->address;
+        to->known = true;
+    }
+    if (!from->down || to->down)
+        return;
+    to->down = true;
+    to->why = from->why;
+    to->down_at = from->down_at;
+    to->patience = from->patience;
+    to->probe_at = from->probe_at;
+    list_push(&to->pool->down, &to->in_down);
+}
+
+/* A new pool knows what an old one knew of its servers: where they are, and who
+ * is down, and probed. */
+static void pool_learn(struct pool *pool, const struct pool *old)
 {
     for (uint32_t i = 0; i < old->servers; i++)
-        for (uint32_t n = 0; n < heir->servers; n++) {
-            const struct server *from = &old->server[i];
-            struct server *to = &heir->server[n];
-            if (!from->down || to->down || from->conf->port != to->conf->port ||
-                strcmp(from->conf->host, to->conf->host) != 0)
-                continue;
-            to->down = true;
-            to->why = from->why;
-            to->down_at = from->down_at;
-            to->patience = from->patience;
-            to->probe_at = from->probe_at;
-            list_push(&heir->down, &to->in_down);
-        }
-    pool_ring(heir);
+        for (uint32_t n = 0; n < pool->servers; n++)
+            server_learn(&pool->server[n], &old->server[i]);
+    pool_ring(pool);
 }
 /* } 12 */
 
@@ -5774,6 +5850,8 @@ static void client_move(struct client *c)
         conn_finish(&c->conn);
         return;
     }
+    if (heir->conf->redis_auth == NULL)
+        c->known = true;                    /* otherwise who was trusted is trusted, as by Redis */
     list_cut(&c->in_pool);
     list_push(&heir->clients, &c->in_pool);
     old->stats.client_connections--;
@@ -6914,10 +6992,23 @@ static void pool_refuse(struct pool *pool, int fd, const char *why)
     close(fd);
 }
 
+/* The clients of a pool, and those who will be its own when they have their replies. */
+static int64_t pool_clients(const struct pool *pool)
+{
+    int64_t n = (int64_t)pool->stats.client_connections;
+    const struct link *all = &pool->worker->all;
+    for (const struct link *at = all->next; at != all; at = at->next) {
+        const struct pool *other = container_of(at, struct pool, in_worker);
+        if (other->heir == pool)
+            n += (int64_t)other->stats.client_connections;
+    }
+    return n;
+}
+
 static void pool_welcome(struct pool *pool, int fd)
 {
     int64_t most = pool->conf->client_connections;
-    if (most > 0 && (int64_t)pool->stats.client_connections >= most) {
+    if (most > 0 && pool_clients(pool) >= most) {
         pool_refuse(pool, fd, "client_connections is reached");
         return;
     }
@@ -6966,6 +7057,7 @@ static void pool_door(struct watch *w, uint32_t sees)
 static void pool_listen(struct pool *pool, int fd)
 {
     pool->door = (struct watch){.ready = pool_door, .loop = pool->loop, .fd = fd};
+    pool->worker->accepted++;
     if (!watch_for(&pool->door, SEES_IN))
         pool->door_at = pool->loop->now + DOOR_SHUT_MS;
 }
@@ -6978,40 +7070,62 @@ static void pool_lock(struct pool *pool)
     pool->door_at = 0;
 }
 
-/* The configuration has this pool no more.  `heir` takes its clients and what it
- * knows; NULL: there is none, and they are closed when they have their replies. */
+/* The configuration has this pool no more.  `heir` takes its clients; NULL: there
+ * is none, and they are closed when they have their replies. */
 static void pool_retire(struct pool *pool, struct pool *heir)
 {
+    struct pool *namesake = pool_namesake(pool);
     pool_lock(pool);
     pool->retired = true;
+    pool->retired_at = pool->loop->now;
     pool->heir = heir;
     pool_pass_on(pool);
-    if (heir != NULL) {
+    if (namesake != NULL)
+        pool_learn(namesake, pool);
+    if (heir != NULL && heir != namesake)
         pool_learn(heir, pool);
+    if (heir != NULL)
         heir->numbered = pool->numbered;
-    }
-    while (!list_empty(&pool->down)) {      /* the heir probes */
-        struct server *s = container_of(pool->down.next, struct server, in_down);
-        list_cut(&s->in_down);
-        probe_close(s);
-    }
+    while (!list_empty(&pool->down))        /* those who come after it probe */
+        list_cut(pool->down.next);
     for (struct link *at = pool->clients.next, *next; at != &pool->clients; at = next) {
         next = at->next;
         client_move(container_of(at, struct client, in_pool));
     }
 }
 
-/* A retired pool that owes nobody anything hangs up, and is freed a turn later,
- * when its conns are buried. */
+#define RETIRED_MOST_MS 60000               /* for replies that nobody waits for any more */
+
+/* A retired pool hangs up where it owes nothing.  Without clients, and with nothing
+ * owed, it is freed a turn later, when its conns are buried. */
 static void pool_fade(struct pool *pool)
 {
     if (pool->shut) {
         pool_free(pool);
-    } else if (list_empty(&pool->clients) && pool->open == 0 && !pool_is_asking(pool)) {
-        pool_hang_up(pool);
-        pool_pass_on(pool);
-        pool->shut = true;
+        return;
     }
+    pool_hang_up(pool);
+    if (!list_empty(&pool->clients))
+        return;
+    for (uint32_t i = 0; pool->loop->now >= pool->retired_at + RETIRED_MOST_MS && i < pool->servers; i++)
+        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
+            if (lane_is_open(&pool->server[i].lane[n]))
+                lane_lost(&pool->server[i].lane[n], WHY_CLOSED);
+    if (pool->open > 0 || pool_is_asking(pool))
+        return;
+    pool_pass_on(pool);
+    pool->shut = true;
+}
+
+/* When a pool must be looked at, retired or not; UINT64_MAX: never. */
+static uint64_t pool_next(const struct pool *pool)
+{
+    uint64_t due = pool_due(pool);
+    if (pool->shut)
+        return pool->loop->now;
+    if (pool->retired && list_empty(&pool->clients) && pool->retired_at + RETIRED_MOST_MS < due)
+        due = pool->retired_at + RETIRED_MOST_MS;
+    return due;
 }
 
 /* Connect to all servers; who cannot be reached is found out by then. */
@@ -7067,7 +7181,8 @@ static void pool_timers(struct pool *pool)
             break;
         part_late(p);
     }
-    pool_probe(pool, &lane_role);
+    if (!pool->retired)
+        pool_probe(pool, &lane_role);
     if (pool->door_at != 0 && pool->door_at <= pool->loop->now) {
         pool->door_at = 0;
         if (!watch_for(&pool->door, SEES_IN))
@@ -7173,15 +7288,31 @@ static void lane_count(const struct lane *lane, struct server_stats *s)
     }
 }
 
+/* Count what a pool that is retired still has open. */
+static void worker_count_retired(const struct worker *w, const struct pool *pool, struct snapshot *to)
+{
+    for (uint32_t i = 0; pool->retired && i < w->pools; i++)
+        if (w->pool[i] == pool_namesake(pool))
+            to->pool[i].client_connections += pool->stats.client_connections;
+    to->current += pool->retired ? pool->stats.client_connections : 0;
+    for (uint32_t i = 0; pool->retired && i < pool->servers; i++)
+        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
+            to->current += pool->server[i].lane[n].conn != NULL;
+}
+
 /* Copy a worker's counters, and count what is open now. */
 static void worker_count(const struct worker *w, struct snapshot *to)
 {
     size_t at = 0;
-    to->total = w->accepted + w->pools;
+    must(to->conf == &w->setup->conf);
+    memset(to->pool, 0, w->pools * sizeof *to->pool);
+    to->total = w->accepted;
     to->current = 0;
-    for (uint32_t i = 0; i < w->pools && to->conf == &w->setup->conf; i++) {
+    for (const struct link *l = w->all.next; l != &w->all; l = l->next)
+        worker_count_retired(w, container_of(l, struct pool, in_worker), to);
+    for (uint32_t i = 0; i < w->pools; i++) {
         const struct pool *pool = w->pool[i];
-        to->pool[i] = pool->stats;
+        stats_add(&to->pool[i], &pool->stats, sizeof pool->stats);
         to->current += 1 + pool->stats.client_connections;
         for (uint32_t n = 0; n < pool->servers; n++, at++) {
             const struct server *s = &pool->server[n];
@@ -7208,15 +7339,17 @@ static void snapshot_add(struct snapshot *sum, const struct snapshot *s)
 
 static void json_name(struct pen *j, struct bytes name)
 {
+    char escaped[8];
     pen_put(j, lit("\""));
-    for (size_t i = 0; i < name.len; i++) {
-        char escaped[8];
-        if (name.at[i] == '"' || name.at[i] == '\\' || octet(name.at[i]) < ' ') {
-            snprintf(escaped, sizeof escaped, "\\u%04x", octet(name.at[i]));
+    while (name.len > 0) {
+        size_t n = yaml_character(name);
+        if (name.at[0] == '"' || name.at[0] == '\\' || octet(name.at[0]) < ' ') {
+            snprintf(escaped, sizeof escaped, "\\u%04x", octet(name.at[0]));
             pen_put(j, bytes_of(escaped));
         } else {
-            pen_put(j, (struct bytes){&name.at[i], 1});
+            pen_put(j, n == 0 ? lit("?") : (struct bytes){name.at, n});     /* what is no UTF-8 is no JSON */
         }
+        name = bytes_from(name, n == 0 ? 1 : n);
     }
     pen_put(j, lit("\""));
 }
@@ -7271,6 +7404,7 @@ struct admin {
     struct snapshot   *snapshot;            /* one for each worker, and the sum */
     struct snapshot   *sum;
     uint32_t           away;                /* snapshots that are with their workers */
+    bool               held;                /* none are sent: the configuration changes */
     struct link        asked, next, told;   /* who waits for these numbers, for the next, for none */
     uint64_t           started;             /* wall clock, seconds */
     struct watch       door;
@@ -7328,7 +7462,7 @@ static void admin_tell(struct admin *a)
 /* Send for the numbers, if somebody waits for them. */
 static void admin_ask(struct admin *a)
 {
-    if (a->away > 0 || list_empty(&a->next))
+    if (a->away > 0 || a->held || list_empty(&a->next))
         return;
     while (!list_empty(&a->next)) {
         struct link *l = a->next.next;
@@ -7342,6 +7476,13 @@ static void admin_ask(struct admin *a)
         a->worker[i].snapshot = &a->snapshot[i];
         mailbox_post(&a->worker[i].box, &a->snapshot[i].letter);
     }
+}
+
+/* Let those who ask wait (`hold`), or go on. */
+static void admin_hold(struct admin *a, bool hold)
+{
+    a->held = hold;
+    admin_ask(a);
 }
 
 /* A snapshot has come back. */
@@ -8184,6 +8325,8 @@ static bool options_read(struct options *o, int argc, char **argv)
     int c;
     *o = (struct options){.conf = "nutproxy.ini", .stats_port = -1, .level = -1};
     while ((c = getopt_long(argc, argv, ":hVtdDv:o:c:s:a:i:p:m:", longer, NULL)) != -1) {
+        if (c == ':' && optopt == 'm')
+            return option_bad("option -m requires a number");
         if (c == ':')
             return option_missing(optopt);
         if (c == '?') {
@@ -8206,9 +8349,10 @@ static bool options_read(struct options *o, int argc, char **argv)
 struct house {
     struct options  options;
     struct setup   *setup, *first;          /* the newest, and the one that the process began with */
-    struct setup   *before;                 /* the newest one's predecessor, while workers change over */
-    uint32_t        changing;               /* workers that have not changed over yet */
-    bool            kept;                   /* one of them could not */
+    struct setup   *next;                   /* the one that workers prepare for */
+    enum change     step;
+    uint32_t        changing;               /* workers that have not answered this step yet */
+    bool            ready;                  /* all that have can run by it */
     bool            again;                  /* the operator wants it read anew after that */
     struct loop     loop;                   /* of the control thread */
     struct mailbox  box, resolver;
@@ -8277,42 +8421,59 @@ static int house_bind(const char *what, const char *host, uint16_t port, struct 
     return fd;
 }
 
-/* The listening socket of `before` that pool `i` of worker `n` can go on with, set
- * to what the pool wants now; -1: there is none. */
-static int house_door(const struct setup *before, const struct pool_conf *pool, uint32_t n)
+/* Whether the path that a door listens on is still its own. */
+static bool door_has_path(const struct door *door, const char *path)
 {
-    const struct listen_conf *l = &pool->key.listen;
-    for (uint32_t i = 0; before != NULL && i < before->conf.pools; i++)
-        if (listen_same(&before->conf.pool[i].key.listen, l)) {
-            int fd = before->door[n * before->conf.pools + i];
-            if (listen(fd, (int)pool->key.backlog) == 0 && l->port == 0 && l->mode != 0)
-                (void)!chmod(l->host, l->mode);
-            return fd;
-        }
-    return -1;
+    struct stat st;
+    return lstat(path, &st) == 0 && st.st_dev == door->device && st.st_ino == door->node;
+}
+
+/* The door of `before` that a pool of worker `n` can go on with; fd -1: there is none. */
+static struct door house_door(const struct setup *before, const struct listen_conf *l, uint32_t n)
+{
+    for (uint32_t i = 0; before != NULL && i < before->conf.pools; i++) {
+        const struct door *door = &before->door[n * before->conf.pools + i];
+        if (listen_same(&before->conf.pool[i].key.listen, l) && (l->port != 0 || door_has_path(door, l->host)))
+            return *door;
+    }
+    return (struct door){.fd = -1};
+}
+
+/* A new door for a pool. */
+static struct door house_new_door(const struct house *h, const struct pool_conf *p)
+{
+    const struct listen_conf *l = &p->key.listen;
+    struct listening how = {(int)p->key.backlog, p->key.reuseport || h->workers > 1, l->mode};
+    struct door door = {.fd = house_bind(p->name, l->host, l->port, how)};
+    struct stat st;
+    if (door.fd != -1 && l->port == 0 && lstat(l->host, &st) == 0) {
+        door.device = st.st_dev;
+        door.node = st.st_ino;
+    }
+    return door;
 }
 
 /* Whether a socket of one setup is one of the other's, too. */
 static bool setup_has_door(const struct setup *setup, const struct house *h, int fd)
 {
     for (uint32_t i = 0; setup != NULL && i < setup->conf.pools * h->workers; i++)
-        if (setup->door[i] == fd)
+        if (setup->door[i].fd == fd)
             return true;
     return false;
 }
 
-/* Close the sockets of `setup` that `other` does not go on with, and take their
- * paths away. */
+/* Close the doors of `setup` that `other` does not go on with, and take their paths
+ * away, unless they are somebody else's by now. */
 static void house_close_doors(const struct house *h, struct setup *setup, const struct setup *other)
 {
     for (uint32_t i = 0; i < setup->conf.pools * h->workers; i++) {
         const struct listen_conf *l = &setup->conf.pool[i % setup->conf.pools].key.listen;
-        if (setup->door[i] == -1 || setup_has_door(other, h, setup->door[i]))
+        if (setup->door[i].fd == -1 || setup_has_door(other, h, setup->door[i].fd))
             continue;
-        close(setup->door[i]);
-        setup->door[i] = -1;
-        if (l->port == 0 && i < setup->conf.pools)
+        if (l->port == 0 && i < setup->conf.pools && door_has_path(&setup->door[i], l->host))
             unlink(l->host);
+        close(setup->door[i].fd);
+        setup->door[i].fd = -1;
     }
 }
 
@@ -8323,19 +8484,31 @@ static bool house_listen(struct house *h, struct setup *setup, const struct setu
     uint32_t pools = setup->conf.pools;
     for (uint32_t i = 0; i < pools * h->workers; i++) {
         const struct pool_conf *p = &setup->conf.pool[i % pools];
-        const struct listen_conf *l = &p->key.listen;
-        struct listening how = {(int)p->key.backlog, p->key.reuseport || h->workers > 1, l->mode};
-        setup->door[i] = house_door(before, p, i / pools);
-        if (setup->door[i] == -1 && i >= pools && l->port == 0)     /* a path has one socket, which they share */
-            setup->door[i] = fcntl(setup->door[i % pools], F_DUPFD_CLOEXEC, 0);
-        else if (setup->door[i] == -1)
-            setup->door[i] = house_bind(p->name, l->host, l->port, how);
-        if (setup->door[i] == -1) {
+        struct door *door = &setup->door[i];
+        *door = house_door(before, &p->key.listen, i / pools);
+        if (door->fd == -1 && i >= pools && p->key.listen.port == 0) {
+            *door = setup->door[i % pools]; /* a path has one socket, which they share */
+            door->fd = fcntl(door->fd, F_DUPFD_CLOEXEC, 0);
+        } else if (door->fd == -1) {
+            *door = house_new_door(h, p);
+        }
+        if (door->fd == -1) {
             house_close_doors(h, setup, before);
             return false;
         }
     }
     return true;
+}
+
+/* Set doors that were taken over to what their pools want now. */
+static void house_tune_doors(const struct house *h, const struct setup *setup)
+{
+    for (uint32_t i = 0; i < setup->conf.pools * h->workers; i++) {
+        const struct pool_conf *p = &setup->conf.pool[i % setup->conf.pools];
+        const struct listen_conf *l = &p->key.listen;
+        if (listen(setup->door[i].fd, (int)p->key.backlog) == 0 && l->port == 0 && l->mode != 0)
+            (void)!chmod(l->host, l->mode);
+    }
 }
 
 /* Bind the stats port: the options go before the configuration. */
@@ -8373,6 +8546,8 @@ static bool house_listen_stats(struct house *h)
 /* Leave nothing behind: sockets, their paths, and the pid file. */
 static void house_sweep(struct house *h)
 {
+    if (h->next != NULL)                    /* the end came in the middle of a reload */
+        house_close_doors(h, h->next, h->setup);
     house_close_doors(h, h->setup, NULL);
     if (h->stats_door != -1) {
         struct sockaddr_un un = {0};
@@ -8530,35 +8705,58 @@ static void worker_run_by(struct worker *w, struct setup *setup, struct pool **p
     for (uint32_t i = 0; i < w->pools; i++)
         if (!list_linked(&pool[i]->in_worker)) {
             list_push(&w->all, &pool[i]->in_worker);
-            pool_listen(pool[i], setup->door[w->number * w->pools + i]);
+            pool_listen(pool[i], setup->door[w->number * w->pools + i].fd);
             if (pool[i]->conf->preconnect)
                 pool_preconnect(pool[i]);
         }
     mem_give(&w->loop.mem, before, pools * sizeof *before);
 }
 
-/* Change over to `setup`: pools that are the same in it run on, untouched.  False:
- * no memory, and all is as before. */
-static bool worker_adopt(struct worker *w, struct setup *setup)
+/* Give up the pools that were prepared for a setup, `n` of them. */
+static void worker_drop(struct worker *w, const struct setup *setup, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (!list_linked(&w->prepared[i]->in_worker))
+            pool_free(w->prepared[i]);
+    mem_give(&w->loop.mem, w->prepared, setup->conf.pools * sizeof(struct pool *));
+    w->prepared = NULL;
+}
+
+/* Make the pools that `setup` has and the worker has not: those that are the same
+ * run on, untouched.  False: no memory, and all is as before. */
+static bool worker_prepare(struct worker *w, struct setup *setup)
 {
     uint32_t n = setup->conf.pools, i = 0;
-    struct pool **pool = mem_zero(&w->loop.mem, n * sizeof *pool);
-    for (; pool != NULL && i < n; i++) {
-        pool[i] = worker_same(w, &setup->conf.pool[i]);
-        if (pool[i] == NULL)
-            pool[i] = pool_new(w, setup, &setup->conf.pool[i]);
-        if (pool[i] == NULL)
+    w->prepared = mem_zero(&w->loop.mem, n * sizeof *w->prepared);
+    for (; w->prepared != NULL && i < n; i++) {
+        w->prepared[i] = worker_same(w, &setup->conf.pool[i]);
+        if (w->prepared[i] == NULL)
+            w->prepared[i] = pool_new(w, setup, &setup->conf.pool[i]);
+        if (w->prepared[i] == NULL)
             break;
     }
-    if (pool != NULL && i == n) {
-        worker_run_by(w, setup, pool);
-        return true;
+    if (w->prepared != NULL && i < n)
+        worker_drop(w, setup, i);
+    return w->prepared != NULL;
+}
+
+static void worker_change(struct worker *w)
+{
+    struct setup *setup = w->change.setup;
+    switch (w->change.step) {
+    case PREPARE:
+        w->change.ready = worker_prepare(w, setup);
+        break;
+    case COMMIT:
+        worker_run_by(w, setup, w->prepared);
+        w->prepared = NULL;
+        break;
+    case DROP:
+        if (w->prepared != NULL)
+            worker_drop(w, setup, setup->conf.pools);
+        break;
     }
-    for (uint32_t k = 0; k < i; k++)
-        if (!list_linked(&pool[k]->in_worker))
-            pool_free(pool[k]);
-    mem_give(&w->loop.mem, pool, n * sizeof *pool);
-    return false;
+    mailbox_post(w->control, &w->change.letter);
 }
 
 static void worker_letter(struct worker *w, struct letter *l)
@@ -8572,8 +8770,7 @@ static void worker_letter(struct worker *w, struct letter *l)
         mailbox_post(w->control, l);
         break;
     case LETTER_SETUP:
-        w->change.adopted = worker_adopt(w, w->change.setup);
-        mailbox_post(w->control, l);
+        worker_change(w);
         break;
     case LETTER_STOP:
         w->stopping = true;
@@ -8599,14 +8796,15 @@ static void worker_post(struct watch *watch, uint32_t sees)
 static void worker_turn(struct worker *w, uint64_t due)
 {
     for (struct link *at = w->all.next; at != &w->all; at = at->next) {
-        uint64_t due_at = pool_at(at)->shut ? w->loop.now : pool_due(pool_at(at));
+        uint64_t due_at = pool_next(pool_at(at));
         due = due < due_at ? due : due_at;
     }
     loop_serve(&w->loop, loop_patience(&w->loop, due));
     loop_show_again(&w->loop);
     for (struct link *at = w->all.next, *next; at != &w->all; at = next) {
         next = at->next;
-        pool_timers(pool_at(at));
+        if (!pool_at(at)->shut)
+            pool_timers(pool_at(at));
         if (pool_at(at)->retired)
             pool_fade(pool_at(at));
     }
@@ -8640,6 +8838,8 @@ static void worker_free(struct worker *w)
     for (struct link *at = w->all.next; at != &w->all; at = at->next)
         if (pool_is_asking(pool_at(at)))
             return;                         /* the process ends before a slow lookup does */
+    if (w->prepared != NULL)                /* the end came in the middle of a reload */
+        worker_drop(w, w->change.setup, w->change.setup->conf.pools);
     while (!list_empty(&w->all))
         pool_free(pool_at(w->all.next));
     mem_give(m, w->pool, w->pools * sizeof(struct pool *));
@@ -8661,7 +8861,11 @@ static bool worker_open(struct worker *w, struct house *h, uint32_t n)
         return false;
     nut_lexicon_build(&w->lexicon);
     w->box.watch = (struct watch){.ready = worker_post, .loop = &w->loop, .fd = w->box.fd};
-    return watch_for(&w->box.watch, SEES_IN) && worker_adopt(w, h->setup);
+    if (!watch_for(&w->box.watch, SEES_IN) || !worker_prepare(w, h->setup))
+        return false;
+    worker_run_by(w, h->setup, w->prepared);
+    w->prepared = NULL;
+    return true;
 }
 
 /* ---- the control thread */
@@ -8693,11 +8897,13 @@ static const char *house_log(const struct house *h, const struct setup *setup)
     return log == NULL || log[0] == '\0' ? NULL : log;
 }
 
-/* Log as the newest setup has it, but for what an option says. */
-static void house_set_log(const struct house *h)
+/* Log as the newest setup has it, but for what an option says, or a signal since
+ * `before`, the setup before it, said the same. */
+static void house_set_log(const struct house *h, const struct setup *before)
 {
-    int64_t level = h->options.level >= 0 ? h->options.level : h->setup->conf.process.log_level;
-    atomic_store(&logger.level, (int)least_of((size_t)level, LOG_MOST));
+    int64_t wanted = h->setup->conf.process.log_level, level = h->options.level >= 0 ? h->options.level : wanted;
+    if (before == NULL || before->conf.process.log_level != wanted)
+        atomic_store(&logger.level, (int)least_of((size_t)level, LOG_MOST));
     atomic_store(&logger.json, h->setup->conf.process.log_format == 1);
 }
 
@@ -8725,7 +8931,13 @@ static struct setup *setup_new(const struct house *h, struct conf *bad)
     struct setup *setup = calloc(1, sizeof *setup);
     if (setup == NULL)
         return NULL;
-    if (!conf_file(&setup->conf, path, path_is_yaml(path))) {
+    struct stat st;
+    bool fit = h->workers == 0 || stat(path, &st) == -1 || S_ISREG(st.st_mode);
+    if (!fit) {                             /* a pipe would keep us waiting */
+        conf_begin(&setup->conf, path, false);
+        conf_tell(&setup->conf, 0, "is no regular file%s%s", "", "");
+    }
+    if (!fit || !conf_file(&setup->conf, path, path_is_yaml(path))) {
         *bad = setup->conf;
         free(setup);
         return NULL;
@@ -8737,7 +8949,7 @@ static struct setup *setup_new(const struct house *h, struct conf *bad)
         return NULL;
     }
     for (uint32_t i = 0; i < workers * setup->conf.pools; i++)
-        setup->door[i] = -1;
+        setup->door[i].fd = -1;
     return setup;
 }
 
@@ -8782,9 +8994,8 @@ static void house_tell_pool(const struct pool_conf *p, const char *what)
 }
 
 /* Tell what has become of each pool; how many are as before. */
-static uint32_t house_tell_pools(const struct house *h)
+static uint32_t house_tell_pools(const struct conf *old, const struct conf *new)
 {
-    const struct conf *old = &h->before->conf, *new = &h->setup->conf;
     uint32_t same = 0;
     for (uint32_t i = 0; i < new->pools; i++) {
         const struct pool_conf *p = &new->pool[i], *before = conf_pool_named(old, bytes_of(p->name));
@@ -8799,25 +9010,69 @@ static uint32_t house_tell_pools(const struct house *h)
     return same;
 }
 
-/* All workers have answered: tell how it went, and let go of what is not used. */
-static void house_changed(struct house *h)
+/* Have all workers take a step towards h->next. */
+static void house_step(struct house *h, enum change step)
 {
-    if (h->kept)
-        log_of(EVENT_reload_failed, NULL, NULL, "out of memory: a worker goes on as before");
-    for (struct setup *old = h->kept ? NULL : h->setup->next; old != NULL; old = old->next)
-        house_close_doors(h, old, h->setup);
-    house_tell_fixed(h);
-    uint32_t same = house_tell_pools(h);
-    log_of(EVENT_reloaded, NULL, NULL, "'%s' was read again: %u pools, %u of them as before", h->options.conf,
-           h->setup->conf.pools, same);
-    if (h->before != h->first)
-        atomic_fetch_sub(&h->before->users, 1);
-    h->before = NULL;
-    house_free_setups(h);
+    h->step = step;
+    h->ready = true;
+    h->changing = h->workers;
+    for (uint32_t i = 0; i < h->workers; i++) {
+        struct setup_letter *letter = &h->worker[i].change;
+        *letter = (struct setup_letter){.letter.kind = LETTER_SETUP, .setup = h->next, .step = step};
+        mailbox_post(&h->worker[i].box, &letter->letter);
+    }
 }
 
-/* Read the configuration again and change over to it, dropping nobody; if it is
- * bad, or cannot be had, all stays as it is. */
+/* The new setup is not taken over after all. */
+static void house_give_up(struct house *h)
+{
+    if (h->next != NULL) {
+        house_close_doors(h, h->next, h->setup);
+        setup_free(h->next);
+    }
+    h->next = NULL;
+    admin_hold(&h->admin, false);
+    log_of(EVENT_reload_failed, NULL, NULL, "'%s' is not taken over: all stays as it is", h->options.conf);
+}
+
+/* All workers run by the new setup: tell so, and let go of what is not used. */
+static void house_changed(struct house *h)
+{
+    struct setup *before = h->setup;
+    h->next->next = before;
+    h->setup = h->next;
+    h->next = NULL;
+    house_close_doors(h, before, h->setup);
+    house_reopen_log(h);
+    house_set_log(h, before);
+    house_tell_fixed(h);
+    uint32_t same = house_tell_pools(&before->conf, &h->setup->conf);
+    log_of(EVENT_reloaded, NULL, NULL, "'%s' was read again: %u pools, %u of them as before", h->options.conf,
+           h->setup->conf.pools, same);
+    if (before != h->first)
+        atomic_fetch_sub(&before->users, 1);
+    house_free_setups(h);
+    admin_hold(&h->admin, false);
+}
+
+/* All workers have taken a step. */
+static void house_stepped(struct house *h)
+{
+    if (h->step == COMMIT) {
+        house_changed(h);
+    } else if (h->step == DROP) {
+        log_of(EVENT_reload_failed, NULL, NULL, "memory is short");
+        house_give_up(h);
+    } else if (h->ready && admin_adopt(&h->admin, &h->next->conf)) {
+        house_tune_doors(h, h->next);
+        house_step(h, COMMIT);
+    } else {
+        house_step(h, DROP);
+    }
+}
+
+/* Read the configuration again, and if it can be had change over to it, dropping
+ * nobody: each worker prepares what is new, and when all have, all change. */
 static void house_reload(struct house *h)
 {
     struct conf bad = {0};
@@ -8825,29 +9080,17 @@ static void house_reload(struct house *h)
     if (h->again || h->stopping)
         return;                             /* when what is under way is done */
     house_free_setups(h);
-    struct setup *setup = setup_new(h, &bad);
-    if (setup == NULL || !house_listen(h, setup, h->setup) || !admin_adopt(&h->admin, &setup->conf)) {
+    admin_hold(&h->admin, true);
+    h->next = setup_new(h, &bad);
+    if (h->next == NULL || !house_listen(h, h->next, h->setup)) {
         house_log_lines(&bad.told);
         conf_free(&bad);
-        if (setup != NULL) {
-            house_close_doors(h, setup, h->setup);
-            setup_free(setup);
-        }
-        log_of(EVENT_reload_failed, NULL, NULL, "'%s' is not taken over: all stays as it is", h->options.conf);
+        house_give_up(h);
         return;
     }
-    setup->fd_most = house_descriptors(h, &setup->conf);
-    atomic_store(&setup->users, 1);
-    setup->next = h->before = h->setup;
-    h->setup = setup;
-    h->kept = false;
-    house_reopen_log(h);
-    house_set_log(h);
-    h->changing = h->workers;
-    for (uint32_t i = 0; i < h->workers; i++) {
-        h->worker[i].change = (struct setup_letter){.letter.kind = LETTER_SETUP, .setup = setup};
-        mailbox_post(&h->worker[i].box, &h->worker[i].change.letter);
-    }
+    h->next->fd_most = house_descriptors(h, &h->next->conf);
+    atomic_store(&h->next->users, 1);
+    house_step(h, PREPARE);
 }
 
 static void house_signal(struct watch *watch, uint32_t sees)
@@ -8884,9 +9127,9 @@ static void house_post(struct watch *watch, uint32_t sees)
         if (l->kind == LETTER_STOP) {
             h->stopped++;
         } else if (l->kind == LETTER_SETUP) {
-            h->kept = h->kept || !container_of(l, struct setup_letter, letter)->adopted;
+            h->ready = h->ready && container_of(l, struct setup_letter, letter)->ready;
             if (--h->changing == 0)
-                house_changed(h);
+                house_stepped(h);
         } else {
             admin_take(&h->admin);
         }
@@ -8970,7 +9213,7 @@ static void house_run(struct house *h)
 static int house_main(struct house *h)
 {
     const char *log = house_log(h, h->setup);
-    house_set_log(h);
+    house_set_log(h, NULL);
     logger.journal = log == NULL && log_is_journal();
     if (log != NULL && !log_open(log)) {
         fprintf(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
@@ -9003,7 +9246,8 @@ static int house_begin(struct house *h)
     const char *path = h->options.conf;
     int status = 1;
     h->setup = h->first = setup_new(h, &bad);
-    queue_print(h->setup == NULL ? &bad.told : &h->setup->conf.notes, stderr);
+    if (h->setup == NULL || h->options.test)
+        queue_print(h->setup == NULL ? &bad.told : &h->setup->conf.notes, stderr);
     bool good = h->setup != NULL && (!h->options.test || house_addresses(&h->setup->conf));
     if (!good || h->options.test)
         fprintf(stderr, "nutproxy: configuration file '%s' syntax is %s\n", path, good ? "ok" : "invalid");
@@ -9014,6 +9258,8 @@ static int house_begin(struct house *h)
         atomic_store(&h->setup->users, 1);
         status = house_main(h);
     }
+    if (h->next != NULL)
+        setup_free(h->next);
     while (h->setup != NULL) {
         struct setup *next = h->setup->next;
         setup_free(h->setup);

@@ -123,6 +123,49 @@ def test_one_slow_request_does_not_take_its_server_down(stage):
     assert stats["server_ejects"] == 0 and stats[name]["server_timedout"] == 1
 
 
+def test_a_server_that_hangs_counts_as_often_as_it_lets_someone_wait(stage):
+    """As many timeouts as server_failure_limit says, one after the other, take it down."""
+    for limit in (1, 2, 3):
+        server = stage.redis()
+        proxy = stage.nutproxy({"alpha": pool([server], names=["one"], timeout=int(200 * SLOW), auto_eject_hosts=True,
+                                              server_failure_limit=limit, server_retry_timeout="60m")})
+        with wire(proxy.where("alpha")) as w:
+            assert w.ask("SET", "k", "v") == b"+OK\r\n"
+            server.pause()
+            try:
+                for _ in range(limit):
+                    assert proxy.stats()["alpha"]["server_ejects"] == 0
+                    assert b"Connection timed out" in w.ask("GET", "k")
+                assert proxy.stats()["alpha"]["server_ejects"] == 1, limit
+            finally:
+                server.resume()
+
+
+def test_a_server_that_stood_still_is_back_when_it_moves(stage):
+    """The probe waits longer than a timeout for its answer: no interval passes in between."""
+    server = stage.redis()
+    proxy = stage.nutproxy({"alpha": pool([server], timeout=int(200 * SLOW), server_failure_limit=1,
+                                          probe_interval="16s")})
+    with wire(proxy.where("alpha")) as w:
+        assert w.ask("SET", "k", "v") == b"+OK\r\n"
+        server.pause()
+        try:
+            assert b"Connection timed out" in w.ask("GET", "k")
+            wait_for("the old connection to be closed", lambda: not probing(server))
+            # The first probe comes a sixteenth of the interval after that.
+            wait_for("the probe", lambda: probing(server))
+        finally:
+            server.resume()
+        wait_for("the server to be back", lambda: w.ask("GET", "k") == bulk(b"v"), 1)
+
+
+def probing(server):
+    """Whether somebody has a connection to that server."""
+    with open("/proc/net/tcp") as f:
+        remote = "0100007F:%04X 01" % server.port
+        return any(remote in line for line in f)
+
+
 def test_servers_can_be_reached_when_clients_have_taken_all_descriptors(stage):
     import resource
     servers = [stage.redis() for _ in range(2)]

@@ -537,7 +537,7 @@ class Mix:
         a, b = self.rng.sample(self.tags, 2)
         return self.rng.choice([
             (("NOSUCH", self.value()), rb"-ERR unknown command 'NOSUCH'.*\r\n"),
-            (("MULTI",), rb"-ERR command 'multi' is not served by this proxy: .+\r\n"),
+            (("WATCH", "k"), rb"-ERR command 'watch' is not served by this proxy: .+\r\n"),
             (("BLPOP", "1:l:mixed", 0), rb"-ERR command 'blpop' is not served by this proxy: .+\r\n"),
             (("SUBSCRIBE", "c"), rb"-ERR command 'subscribe' is not served by this proxy: .+\r\n"),
             (("SINTER", "{%s}i1" % a, "{%s}i1" % b), rb"-CROSSSLOT .+\r\n")])
@@ -683,13 +683,36 @@ def test_commands_that_are_not_served_are_refused_and_the_connection_goes_on(hou
             expected = b"-ERR command '%s' is not served by this proxy: " % w[0].lower().encode()
             if w[0].lower().startswith("xread"):                  # served, but for BLOCK
                 expected = b"-ERR "
+            if w[0] == "EXEC" and commands[i - 1] == ["MULTI"]:
+                expected = b"-EXECABORT Transaction discarded: "
             if not re.fullmatch(re.escape(expected) + rb"\S.*\r\n", got[2 * i]) or got[2 * i + 1] != bulk(i):
                 wrong.append((b" ".join(x.encode() for x in w), got[2 * i:2 * i + 2], [expected]))
         assert not wrong, listed(wrong)
         for w in commands:
-            assert c.ask(*w).startswith(b"-ERR "), w
+            assert c.ask(*w).startswith((b"-ERR ", b"-EXECABORT ")), w
             c.in_step()
         assert house.state() == before and house.server_trouble() == trouble
+
+
+def test_nothing_behind_a_refused_multi_is_carried_out(house):
+    with house.client() as c:
+        assert c.ask("SET", "n", "1") == b"+OK\r\n"
+        got = c.pipeline([("MULTI",), ("INCR", "n"), ("GET", "n"), ("EVAL", "return redis.call('INCR', KEYS[1])", 1, "n"),
+                          ("MSET", "n", "9", "m", "9"), ("PING",), ("EXEC",), ("INCR", "n")])
+        refused = rb"-ERR command '\w+' was not executed: it stands behind a MULTI, which is not served by this proxy\r\n"
+        assert got[0].startswith(b"-ERR command 'multi' is not served") and got[2] == bulk(b"1")
+        assert all(re.fullmatch(refused, got[i]) for i in (1, 3, 4)), got
+        assert got[5] == b"+PONG\r\n" and got[6].startswith(b"-EXECABORT ") and got[7] == b":2\r\n"
+        # DISCARD ends it, too, and so does time: a client that has seen the refusal is served on.
+        got = c.pipeline([("MULTI",), ("INCR", "n"), ("DISCARD",), ("INCR", "n")])
+        assert re.fullmatch(refused, got[1]) and got[3] == b":3\r\n"
+        c.ask("MULTI")
+        wait_for("writes to be served again", lambda: c.ask("INCR", "n") == b":4\r\n")
+    import redis
+    with house.proxy.redis("alpha") as r, pytest.raises(redis.ResponseError):
+        r.pipeline().incr("n").execute()
+    with house.client() as c:
+        assert c.ask("GET", "n") == bulk(b"4")
 
 
 def test_commands_that_nobody_knows_are_told_so_and_the_connection_goes_on(house):

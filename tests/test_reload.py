@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import threading
+import zlib
 
 import pytest
 
@@ -283,3 +284,157 @@ def test_twemproxys_file_is_read_anew_too(stage):
         proxy.signal(signal.SIGUSR1)
         wait_for("the reload", lambda: re.search(RELOADED, proxy.said()))
         assert w.ask("GET", "k") == bulk(b"v")
+
+
+def test_a_retired_pool_probes_nobody_and_is_freed(stage):
+    """Its servers fail and answer while it goes: with many pools, in the turn that frees it, too."""
+    held = {"a": [], "b": []}
+    a = Fake(lambda link, words: held["a"].append(link))
+    b = Fake(lambda link, words: held["b"].append(link))
+    lines = ["127.0.0.1:%d:1 a" % a.port, "127.0.0.1:%d:1 b" % b.port]
+
+    def new():
+        return pool(lines, distribution="modula", hash="crc32a", probe_interval="10ms", server_failure_limit=1, timeout=0)
+    keys = [next(str(n) for n in range(99) if zlib.crc32(b"%d" % n) % 2 == side) for side in (0, 1)]
+    stays = pool([Fake()])
+    proxy = stage.nutproxy({"stays": stays})
+    for _ in range(4):
+        pools = {"p%d" % n: new() for n in range(20)}
+        reload(proxy, dict(pools, stays=stays))
+        wires = [wire(proxy.where(n)) for n in pools for _ in range(2)]
+        for i, w in enumerate(wires):
+            w.say(command("GET", keys[i % 2]))
+        wait_for("all to be asked", lambda: len(held["a"]) == len(held["b"]) == 20)
+        reload(proxy, {"stays": stays})
+        a.down()
+        for link in held["b"]:
+            link.say(bulk(b"x"))
+        for i, w in enumerate(wires):
+            w.rest()
+            w.close()
+        a.links.clear()
+        a.up()
+        held["a"].clear(), held["b"].clear()
+    wait_for("the pools to be gone", lambda: proxy.stats()["curr_connections"] <= 2)
+    assert proxy.stop() == 0
+
+
+def test_a_reload_without_memory_changes_nothing(stage):
+    fake = Fake()
+    alpha, beta = pool([fake], names=["one"]), pool([fake], names=["one"])
+    proxy = stage.nutproxy({"nutproxy": {"workers": 2, "max_memory": "2m"}, "alpha": alpha})
+    big = pool(["127.0.0.1:%d:1 s%d" % (fake.port, n) for n in range(4000)])
+    with wire(proxy.where("alpha")) as w:
+        for _ in range(3):
+            said = reload(proxy, {"beta": beta, "big": big})
+            assert "memory is short" in said and "is not taken over: all stays as it is" in said
+            assert w.ask("SET", "k", "v") == b"+OK\r\n"
+            assert not can_connect(proxy.where("big")) and not can_connect(proxy.where("beta"))
+        assert proxy.stats()["alpha"]["one"]["requests"] == 3
+        assert counts(reload(proxy, {"alpha": alpha, "beta": beta})) == (2, 1, 1, 0, 0)
+        assert w.ask("GET", "k") == bulk(b"v")
+    assert counts(reload(proxy, {"beta": beta})) == (1, 1, 0, 0, 1)
+    assert not can_connect(tuple(["127.0.0.1", int(alpha["listen"].split(":")[1])])), "nobody is let in to wait for ever"
+    assert proxy.stop() == 0 and "were not given back" not in proxy.said()
+
+
+def test_who_was_trusted_stays_trusted_and_who_needs_no_password_gives_none(stage):
+    fake = Fake()
+    closed = pool([fake], redis_auth="secret")
+    opened = {k: v for k, v in closed.items() if k != "redis_auth"}
+    proxy = stage.nutproxy({"alpha": closed})
+    with wire(proxy.where("alpha")) as stranger, wire(proxy.where("alpha")) as known:
+        assert known.ask("AUTH", "secret") == b"+OK\r\n" and stranger.ask("GET", "k").startswith(b"-NOAUTH")
+        reload(proxy, {"alpha": dict(closed, redis_auth="other")})
+        assert known.ask("GET", "k") == b"$-1\r\n" and stranger.ask("GET", "k").startswith(b"-NOAUTH")
+        assert stranger.ask("AUTH", "secret").startswith(b"-ERR invalid password")
+        reload(proxy, {"alpha": opened})
+        assert known.ask("GET", "k") == stranger.ask("GET", "k") == b"$-1\r\n"
+        reload(proxy, {"alpha": closed})
+        assert known.ask("GET", "k") == b"$-1\r\n"
+    with wire(proxy.where("alpha")) as w:
+        assert w.ask("GET", "k").startswith(b"-NOAUTH")
+
+
+def test_paths_have_the_permissions_of_the_newest_and_are_taken_away_by_their_owner_only(stage):
+    fake, path = Fake(), stage.path("door.sock")
+    alpha = pool([fake], listen=path + " 0600")
+    proxy = stage.nutproxy({"alpha": alpha})
+
+    def mode():
+        return os.stat(path).st_mode & 0o777
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        said = reload(proxy, {"alpha": dict(alpha, listen=path + " 0666"),
+                              "zulu": pool([fake], listen="127.0.0.1:%d" % taken.getsockname()[1])})
+        assert "all stays as it is" in said and mode() == 0o600
+    reload(proxy, {"alpha": dict(alpha, listen=path + " 0666")})
+    assert mode() == 0o666
+    os.unlink(path)
+    reload(proxy, {"alpha": dict(alpha, timeout="9s")})
+    with wire(path) as w:
+        assert w.ask("GET", "k") == b"$-1\r\n" and mode() == 0o600, "it is made again"
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+        other.listen()
+        assert proxy.stop() == 0 and os.path.exists(path), "it is somebody else's"
+
+
+def test_counters_stay_with_their_names_and_never_fall(stage):
+    fake = Fake()
+    a, b = pool([fake], names=["one"]), pool([fake], names=["one"])
+    proxy = stage.nutproxy({"a": a, "b": b})
+    with wire(proxy.where("a")) as w:
+        for _ in range(5):
+            assert w.ask("GET", "k") == b"$-1\r\n"
+        before = proxy.stats()
+        reload(proxy, {"a": dict(a, listen=b["listen"]), "b": dict(b, listen=a["listen"])})
+        after = proxy.stats()
+        assert (after["a"]["one"]["requests"], after["b"]["one"]["requests"]) == (5, 0)
+        assert w.ask("GET", "k") == b"$-1\r\n" and proxy.stats()["b"]["one"]["requests"] == 1, "it listens there now"
+        reload(proxy, {"a": a})
+        assert before["total_connections"] <= after["total_connections"] <= proxy.stats()["total_connections"]
+
+
+def test_clients_that_wait_in_a_retired_pool_count(stage):
+    fake = Fake(lambda link, words: None)
+    alpha = pool([fake], names=["one"], client_connections=3, timeout=0)
+    proxy = stage.nutproxy({"alpha": alpha})
+    wires = []
+    for n in range(3):
+        wait_for("the port to be free of others", lambda: proxy.stats()["alpha"]["client_connections"] == n)
+        wires.append(wire(proxy.where("alpha")))
+        wires[-1].say(command("GET", "k"))
+        wait_for("it to be asked", lambda: len(fake.seen) == n + 1)
+    for n in range(2):
+        reload(proxy, {"alpha": dict(alpha, backlog=100 + n)})
+        assert proxy.stats()["alpha"]["client_connections"] == 3
+        with wire(proxy.where("alpha")) as other:
+            assert other.rest() == b"-ERR max number of clients reached\r\n"
+    for link in fake.links:
+        link.say(bulk(b"v") * 3)
+    for w in wires:
+        assert w.frame() == bulk(b"v")
+        w.close()
+
+
+def test_a_pipe_for_a_configuration_keeps_nobody_waiting(stage):
+    fake = Fake()
+    proxy = stage.nutproxy({"alpha": pool([fake])})
+    os.unlink(proxy.conf)
+    os.mkfifo(proxy.conf)
+    proxy.signal(signal.SIGUSR1)
+    wait_for("it to be told", lambda: "is no regular file" in proxy.said())
+    assert proxy.stats()["alpha"]["client_connections"] == 0 and proxy.stop() == 0
+
+
+def test_a_level_that_a_signal_has_set_stays_unless_the_configuration_changes_it(stage):
+    fake = Fake()
+    proxy = stage.nutproxy({"alpha": pool([fake])})
+    proxy.signal(signal.SIGTTIN)
+    wait_for("the level to rise", lambda: "up log level to 6" in proxy.said())
+    reload(proxy, {"alpha": pool([fake])})
+    proxy.signal(signal.SIGTTIN)
+    wait_for("the level to rise from there", lambda: "up log level to 7" in proxy.said())

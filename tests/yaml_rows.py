@@ -197,6 +197,25 @@ nutproxy:
   servers:
   - 127.0.0.1:{r2}:1
 """),
+    ("quoted names with comments that look like their end", "rr", """
+nutproxy: # see [1]
+  listen: 127.0.0.1:{p0} # ]
+  redis: true
+  servers: # [x]
+  - 127.0.0.1:{r0}:1 " # "]
+'a]b': # ["c"]
+  listen: 127.0.0.1:{p1}
+  redis: true
+  servers:
+  - 127.0.0.1:{r1}:1
+""".replace('" # "]', "a # b]")),
+    ("names and a password that are longer than lines may be", "a", "p" * 1000 + """:
+  listen: 127.0.0.1:{p0}
+  redis: true
+  redis_auth: pa ss#1
+  servers:
+  - 127.0.0.1:{a0}:1 """ + "s" * 5000 + """
+  - 127.0.0.1:{a1}:1 """ + "t;" * 3000 + "\n"),
     ("a pool with a long name and servers with long names", "r", "p" * 200 + """:
   listen: 127.0.0.1:{p0}
   redis: true
