@@ -162,7 +162,7 @@ def test_a_server_that_stood_still_is_back_when_it_moves(stage):
 def probing(server):
     """Whether somebody has a connection to that server."""
     with open("/proc/net/tcp") as f:
-        remote = "0100007F:%04X 01" % server.port
+        remote = "0100007F:%04X 01 " % server.port
         return any(remote in line for line in f)
 
 
