@@ -5301,7 +5301,7 @@ static int lane_connect(struct lane *lane, const struct role *role)
     lane->conn = &lc->conn;
     lane->naming = lane->scanning = false;
     lane->said = lane->later.len;
-    s->pool->worker->accepted++;
+    s->pool->worker->accepted += lane->kind == LANE_SHARED;     /* twemproxy has no probes to count */
     if (!lane_greet(lane)) {
         conn_close(lane->conn);
         lane->conn = NULL;
@@ -9113,7 +9113,10 @@ static void house_signal(struct watch *watch, uint32_t sees)
     case SIGHUP:               house_reopen_log(h); break;
     case SIGTTIN:              house_level(+1);     break;
     case SIGTTOU:              house_level(-1);     break;
-    case SIGUSR1:              house_reload(h);     break;
+    case SIGUSR1:
+        house_reopen_log(h);                /* who rotates logs may call that a reload */
+        house_reload(h);
+        break;
     }
 }
 

@@ -53,7 +53,7 @@ PY
 }
 
 sh tests/install.sh gcc libc6-dev make musl-tools libinih-dev clang libclang-rt-14-dev binutils universal-ctags \
-    shellcheck redis-server redis-tools memcached libmemcached-tools nutcracker procps \
+    shellcheck strace redis-server redis-tools memcached libmemcached-tools nutcracker procps \
     python3 python3-pytest python3-redis python3-pymemcache || exit 1
 if ! make nutproxy build/poll build/asan build/torture build/proofs build/route build/counted >"$tmp/make" 2>&1; then
     cat "$tmp/make"

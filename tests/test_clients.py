@@ -153,8 +153,8 @@ def test_redis_cli_is_told_what_is_not_served(house):
         status, said = run("redis-cli", "-h", "127.0.0.1", "-p", house.port, "-e", *arguments, seconds=20)
         assert b"ERR" in said, (arguments, said)
     status, said = run("redis-cli", "-h", "127.0.0.1", "-p", house.port,
-                       stdin=b"MULTI\nSET k v\nNOSUCH\nGET k\n")
-    assert re.fullmatch(rb"ERR command 'multi' is not served by this proxy: .*\n+OK\n"
+                       stdin=b"SET k v\nMULTI\nSET k other\nNOSUCH\nGET k\n")
+    assert re.fullmatch(rb"OK\nERR command 'multi' is not served by this proxy: .*\n+ERR command 'set' was not executed.*\n+"
                         rb"ERR unknown command 'NOSUCH'.*\n+v\n", said), said
 
 
