@@ -7086,8 +7086,11 @@ static void pool_retire(struct pool *pool, struct pool *heir)
         pool_learn(heir, pool);
     if (heir != NULL)
         heir->numbered = pool->numbered;
-    while (!list_empty(&pool->down))        /* those who come after it probe */
-        list_cut(pool->down.next);
+    while (!list_empty(&pool->down)) {      /* those who come after it probe */
+        struct server *s = container_of(pool->down.next, struct server, in_down);
+        list_cut(&s->in_down);
+        probe_close(s);
+    }
     for (struct link *at = pool->clients.next, *next; at != &pool->clients; at = next) {
         next = at->next;
         client_move(container_of(at, struct client, in_pool));

@@ -438,3 +438,41 @@ def test_a_level_that_a_signal_has_set_stays_unless_the_configuration_changes_it
     reload(proxy, {"alpha": pool([fake])})
     proxy.signal(signal.SIGTTIN)
     wait_for("the level to rise from there", lambda: "up log level to 7" in proxy.said())
+
+
+def test_reloads_while_servers_die_and_return_cross_no_replies(stage):
+    """Each value names its key; probes, ejections, reloads and deaths come in any order."""
+    def answer(link, words):
+        return {b"GET": bulk(b"of " + words[-1]), b"PING": b"+PONG\r\n"}[words[0]]
+    fakes = [Fake(answer) for _ in range(3)]
+    keys = dict(names=["a", "b", "c"], hash="md5", probe_interval="10ms", server_failure_limit=1,
+                server_retry_timeout="10ms", timeout=int(1000 * SLOW))
+    pools = {"one": pool(fakes, auto_eject_hosts=True, **keys), "two": pool(fakes, server_connections=2, **keys)}
+    proxy = stage.nutproxy({"nutproxy": {"workers": 2}, **pools})
+    stop, wrong, right = threading.Event(), [], [0]
+
+    def client(name):
+        with wire(proxy.where(name)) as w:
+            n = 0
+            while not stop.is_set():
+                asked = [b"key%d" % (n + i) for i in range(8)]
+                w.say(*(command("GET", k) for k in asked))
+                for k in asked:
+                    got = w.frame()
+                    right[0] += got == bulk(b"of " + k)
+                    if got != bulk(b"of " + k) and not got.startswith(b"-ERR "):
+                        wrong.append((k, got))
+                n += 8
+    threads = [threading.Thread(target=client, args=(name,)) for name in ("one", "two") * 4]
+    for t in threads:
+        t.start()
+    for n in range(60):
+        fakes[n % 3].down()
+        fakes[n % 3].links.clear()
+        reload(proxy, {name: dict(p, backlog=100 + n) if n % 4 else p for name, p in pools.items()})
+        fakes[n % 3].up()
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not wrong and right[0] > 1000, (wrong[:3], right)
+    assert proxy.stop() == 0 and "were not given back" not in proxy.said()
