@@ -8392,7 +8392,8 @@ static bool house_addresses(const struct conf *conf)
     return all;
 }
 
-/* Say why `what` cannot listen: at the start to who started us, later to the log. */
+/* Say what `what` cannot have: at the start on stderr, and in a log file if there
+ * is one; later in the log. */
 __attribute__((format(printf, 2, 3)))
 static void house_complain(const char *what, const char *format, ...)
 {
