@@ -476,3 +476,16 @@ def test_reloads_while_servers_die_and_return_cross_no_replies(stage):
         t.join()
     assert not wrong and right[0] > 1000, (wrong[:3], right)
     assert proxy.stop() == 0 and "were not given back" not in proxy.said()
+
+
+def test_a_log_that_was_rotated_is_opened_anew_whatever_the_configuration_says(stage):
+    fake, log = Fake(), stage.path("rotated.log")
+    proxy = stage.nutproxy({"nutproxy": {"log": log}, "alpha": pool([fake])})
+    for n, text in enumerate((None, "rubbish\n")):
+        os.rename(log, "%s.%d" % (log, n))
+        if text is not None:
+            with open(proxy.conf, "w") as f:
+                f.write(text)
+        proxy.signal(signal.SIGUSR1)
+        wait_for("a new log", lambda: os.path.exists(log) and
+                 re.search(RELOADED if text is None else "is not taken over", open(log).read()))
