@@ -3192,11 +3192,19 @@ static size_t yaml_character(struct bytes b)
            0 : n;
 }
 
-static enum yaml yaml_bad(struct yaml_reader *y, const char *why)
+/* Note what is wrong here, unless something was before: false, for those who
+ * answer so. */
+static bool yaml_wrong(struct yaml_reader *y, const char *why)
 {
     if (y->why == NULL)
         y->why = why;
     y->at = y->line;
+    return false;
+}
+
+static enum yaml yaml_bad(struct yaml_reader *y, const char *why)
+{
+    yaml_wrong(y, why);
     return YAML_BAD;
 }
 
@@ -3260,7 +3268,7 @@ static bool yaml_skip(struct yaml_reader *y)
         while (yaml_peek(y, 0) == ' ' || (yaml_peek(y, 0) == '\t' && !y->fresh))
             y->pos++;
         if (yaml_peek(y, 0) == '\t')
-            return yaml_bad(y, "a tab cannot indent a line") != YAML_BAD;
+            return yaml_wrong(y, "a tab cannot indent a line");
         if (yaml_peek(y, 0) == '#')
             yaml_remark(y);
     } while (yaml_line_end(y));
@@ -3268,9 +3276,9 @@ static bool yaml_skip(struct yaml_reader *y)
     if (yaml_column(y) > 0)
         return true;
     if ((starts_with(rest, lit("---")) || starts_with(rest, lit("..."))) && yaml_gap(y, 3))
-        return yaml_bad(y, "document markers are disallowed, by nutcracker too") != YAML_BAD;
+        return yaml_wrong(y, "document markers are disallowed, by nutcracker too");
     if (yaml_peek(y, 0) == '%')
-        return yaml_bad(y, "directives are disallowed, by nutcracker too") != YAML_BAD;
+        return yaml_wrong(y, "directives are disallowed, by nutcracker too");
     return true;
 }
 
@@ -3336,7 +3344,7 @@ static bool yaml_plain(struct yaml_reader *y, size_t least)
             while (yaml_peek(y, 0) == ' ' || (yaml_peek(y, 0) == '\t' && yaml_column(y) >= least))
                 y->pos++;
             if (yaml_peek(y, 0) == '\t')
-                return yaml_bad(y, "a tab cannot indent a line") != YAML_BAD;
+                return yaml_wrong(y, "a tab cannot indent a line");
         }
         if (yaml_ends(y) || yaml_column(y) < least || yaml_peek(y, 0) == '#')
             return true;
@@ -3388,7 +3396,7 @@ static bool yaml_escape(struct yaml_reader *y)
         c = c << 4 | (uint32_t)digit;
     }
     if (c == 0 && (digits > 0 || escape == '0'))
-        return yaml_bad(y, "a NUL cannot stand in a name or value") != YAML_BAD;
+        return yaml_wrong(y, "a NUL cannot stand in a name or value");
     if (c == 0 || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
         return false;
     y->pos += 2 + digits;
@@ -3423,7 +3431,7 @@ static bool yaml_quoted(struct yaml_reader *y)
         struct bytes rest = bytes_from(y->text, y->pos);
         bool mark = yaml_column(y) == 0 && (starts_with(rest, lit("---")) || starts_with(rest, lit("...")));
         if (yaml_ends(y) || (mark && yaml_gap(y, 3)))
-            return yaml_bad(y, "the closing quote is missing") != YAML_BAD;
+            return yaml_wrong(y, "the closing quote is missing");
         if (c == quote && (quote == '"' || next != quote))
             break;
         if (quote == '"' && c == '\\' && (next == '\r' || next == '\n')) {
@@ -3431,7 +3439,7 @@ static bool yaml_quoted(struct yaml_reader *y)
             yaml_quoted_gap(y, true);
         } else if (quote == '"' && c == '\\') {
             if (!yaml_escape(y))
-                return yaml_bad(y, "an escape in double quotes is not one") != YAML_BAD;
+                return yaml_wrong(y, "an escape in double quotes is not one");
         } else if (yaml_blank(c) || c == '\r' || c == '\n') {
             yaml_quoted_gap(y, false);
         } else {
@@ -3452,7 +3460,7 @@ static bool yaml_scalar(struct yaml_reader *y, size_t least, struct bytes *out)
     bool in_quotes = c == '"' || c == '\'';
     const char *refusal = in_quotes ? NULL : yaml_plain_refusal(y);
     if (refusal != NULL)
-        return yaml_bad(y, refusal) != YAML_BAD;
+        return yaml_wrong(y, refusal);
     if (!(in_quotes ? yaml_quoted(y) : yaml_plain(y, least)))
         return false;
     *out = (struct bytes){y->to + from, y->used - from};
@@ -3471,11 +3479,11 @@ static bool yaml_value(struct yaml_reader *y, size_t least)
         y->pos++;
     char c = yaml_peek(y, 0);
     if (c == ':')
-        return yaml_bad(y, "a key cannot stand here: quote a value that holds \": \"") != YAML_BAD;
+        return yaml_wrong(y, "a key cannot stand here: quote a value that holds \": \"");
     if (!y->fresh && !yaml_ends(y) && c != '\r' && c != '\n' && c != '#')
-        return yaml_bad(y, "something stands behind the closing quote") != YAML_BAD;
+        return yaml_wrong(y, "something stands behind the closing quote");
     if (y->value.len == 0)
-        return yaml_bad(y, "a value is empty") != YAML_BAD;
+        return yaml_wrong(y, "a value is empty");
     return true;
 }
 
@@ -3491,10 +3499,10 @@ static bool yaml_name(struct yaml_reader *y)
         y->pos++;
     if (y->line != line || yaml_peek(y, 0) != ':' || !yaml_gap(y, 1) || y->pos - from > 1024) {
         y->line = line;
-        return yaml_bad(y, "is no \"key:\"") != YAML_BAD;
+        return yaml_wrong(y, "is no \"key:\"");
     }
     if (name.len == 0)
-        return yaml_bad(y, "a key is empty") != YAML_BAD;
+        return yaml_wrong(y, "a key is empty");
     y->name = name.at;
     y->at = line;
     y->pos++;
@@ -3604,11 +3612,11 @@ static bool yaml_open(struct yaml_reader *y, struct mem *m, struct bytes text)
     *y = (struct yaml_reader){.mem = m, .text = text, .line = 1, .fresh = true, .room = 2 * text.len + 16};
     y->to = mem_take(m, y->room);
     if (y->to == NULL)
-        return yaml_bad(y, "out of memory") != YAML_BAD;
+        return yaml_wrong(y, "out of memory");
     for (size_t n; y->pos < text.len; y->pos += n) {
         n = yaml_character(bytes_from(text, y->pos));
         if (n == 0)
-            return yaml_bad(y, "a character is not UTF-8, or a control character or line end of Unicode") != YAML_BAD;
+            return yaml_wrong(y, "a character is not UTF-8, or a control character or line end of Unicode");
         y->line += text.at[y->pos] == '\n';
     }
     y->pos = 0;
@@ -5644,7 +5652,7 @@ static bool pool_is_asking(const struct pool *pool)
 static void pool_hang_up(struct pool *pool)
 {
     struct queue unsent;
-    for (uint32_t i = 0; i < pool->servers; i++) {
+    for (uint32_t i = 0; i < pool->servers; i++)
         for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++) {
             struct lane *lane = &pool->server[i].lane[n];
             if (lane->first != NULL || lane->conn == NULL)
@@ -5652,8 +5660,6 @@ static void pool_hang_up(struct pool *pool)
             lane_disconnect(lane, &unsent);
             nut_queue_free(&pool->loop->mem, &unsent);
         }
-        probe_close(&pool->server[i]);
-    }
 }
 
 /* The pool of the worker's configuration that has this one's name; NULL: none. */
@@ -7291,14 +7297,15 @@ static void lane_count(const struct lane *lane, struct server_stats *s)
     }
 }
 
-/* Count what a pool that is retired still has open. */
+/* Count what a retired pool still has open. */
 static void worker_count_retired(const struct worker *w, const struct pool *pool, struct snapshot *to)
 {
-    for (uint32_t i = 0; pool->retired && i < w->pools; i++)
-        if (w->pool[i] == pool_namesake(pool))
+    const struct pool *namesake = pool_namesake(pool);
+    for (uint32_t i = 0; i < w->pools; i++)
+        if (w->pool[i] == namesake)
             to->pool[i].client_connections += pool->stats.client_connections;
-    to->current += pool->retired ? pool->stats.client_connections : 0;
-    for (uint32_t i = 0; pool->retired && i < pool->servers; i++)
+    to->current += pool->stats.client_connections;
+    for (uint32_t i = 0; i < pool->servers; i++)
         for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
             to->current += pool->server[i].lane[n].conn != NULL;
 }
@@ -7311,8 +7318,11 @@ static void worker_count(const struct worker *w, struct snapshot *to)
     memset(to->pool, 0, w->pools * sizeof *to->pool);
     to->total = w->accepted;
     to->current = 0;
-    for (const struct link *l = w->all.next; l != &w->all; l = l->next)
-        worker_count_retired(w, container_of(l, struct pool, in_worker), to);
+    for (const struct link *l = w->all.next; l != &w->all; l = l->next) {
+        const struct pool *pool = container_of(l, struct pool, in_worker);
+        if (pool->retired)
+            worker_count_retired(w, pool, to);
+    }
     for (uint32_t i = 0; i < w->pools; i++) {
         const struct pool *pool = w->pool[i];
         stats_add(&to->pool[i], &pool->stats, sizeof pool->stats);

@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import threading
+import time
 import zlib
 
 import pytest
@@ -307,13 +308,17 @@ def test_a_retired_pool_probes_nobody_and_is_freed(stage):
         wait_for("all to be asked", lambda: len(held["a"]) == len(held["b"]) == 20)
         reload(proxy, {"stays": stays})
         a.down()
+        a.links.clear()
+        for w in wires[::2]:                # whose server was a: the pools know that it is down
+            assert b"Connection" in w.rest()
+        a.up()
+        time.sleep(0.1 * SLOW)              # ten times the interval of probes
+        assert not a.links
         for link in held["b"]:
             link.say(bulk(b"x"))
-        for i, w in enumerate(wires):
+        for w in wires:
             w.rest()
             w.close()
-        a.links.clear()
-        a.up()
         held["a"].clear(), held["b"].clear()
     wait_for("the pools to be gone", lambda: proxy.stats()["curr_connections"] <= 2)
     assert proxy.stop() == 0
