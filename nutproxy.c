@@ -64,7 +64,7 @@
 /* ===========================================================================
  * 1. GROUND                                                                {
  *    gives    lit, must, countof, container_of, struct link and list_*,
- *             words and numbers in struct bytes
+ *             words and numbers in struct bytes, find, copy
  *    never    allocates, fails, or knows what a proxy is
  * ======================================================================== */
 
@@ -107,9 +107,59 @@ static bool same_word(struct bytes a, struct bytes b)
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++)
-        if (lower(a.at[i]) != lower(b.at[i]))
+        if (a.at[i] != b.at[i] && lower(a.at[i]) != lower(b.at[i]))
             return false;
     return true;
+}
+
+/* What a libc sets up for many bytes costs more than the few that a key, a line or
+ * a small value has.  So these two are ours: eight or sixteen bytes at a time. */
+
+#define EACH_OCTET(n) (UINT64_MAX / 255 * (n))      /* eight times the same octet */
+
+static uint64_t eight_at(const char *at)
+{
+    uint64_t w;
+    memcpy(&w, at, sizeof w);
+    return w;
+}
+
+/* Where the first `c` of `b` stands from `at` on; b.len when there is none. */
+static size_t find(struct bytes b, size_t at, char c)
+{
+    for (; b.len - at >= 8; at += 8) {
+        uint64_t w = eight_at(b.at + at) ^ EACH_OCTET((unsigned char)c);
+        uint64_t hit = (w - EACH_OCTET(1)) & ~w & EACH_OCTET(0x80);
+        if (hit != 0 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+            return at + (size_t)__builtin_ctzll(hit) / 8;
+        if (hit != 0)
+            break;
+    }
+    while (at < b.len && b.at[at] != c)
+        at++;
+    return at;
+}
+
+static void copy(char *to, struct bytes b)
+{
+    size_t n = b.len;
+    const char *from = b.at;
+    if (n > 256) {
+        memcpy(to, from, n);
+    } else if (n >= 16) {
+        for (size_t i = 0; i < n - 16; i += 16)
+            memcpy(to + i, from + i, 16);
+        memcpy(to + n - 16, from + n - 16, 16);     /* over some of the last ones again */
+    } else if (n >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + n - 4, from + n - 4, 4);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i];
+    }
 }
 
 /* A number as a machine writes it: digits, no sign, no leading zero, at most
@@ -123,12 +173,12 @@ static bool number_read(struct bytes text, uint64_t most, uint64_t *out)
         if (!is_digit(text.at[i]))
             return false;
         uint64_t digit = (uint64_t)(text.at[i] - '0');
-        if (n > (most - least_of(digit, most)) / 10 || digit > most)
-            return false;
+        if (i == 19 && (n > UINT64_MAX / 10 || n * 10 > UINT64_MAX - digit))
+            return false;                   /* fewer digits cannot wrap */
         n = n * 10 + digit;
     }
     *out = n;
-    return true;
+    return n <= most;
 }
 
 /* Write `n` in decimal at `to`, which has room for 20 bytes; how many it took. */
@@ -195,10 +245,11 @@ static struct shelf *mem_shelf(struct mem *m, size_t n, size_t *size)
         *size = (i + 1) * SMALL_STEP;
         return &m->small[i];
     }
-    *size = LARGE_LEAST;
-    for (size_t i = 0; i < NUT_LARGE_SHELVES; i++, *size *= 2)
-        if (n <= *size)
-            return &m->large[i];
+    size_t i = 0;
+    for (*size = LARGE_LEAST; *size < n && i < NUT_LARGE_SHELVES; *size *= 2)
+        i++;
+    if (i < NUT_LARGE_SHELVES)
+        return &m->large[i];
     *size = n;
     return NULL;
 }
@@ -254,20 +305,9 @@ static bool mem_spares(const struct mem *m)
     return false;
 }
 
-/* `n` bytes, of no particular content; NULL when memory is short. */
-static void *mem_take(struct mem *m, size_t n)
+/* `size` bytes from the system, as far as it may. */
+static void *mem_fetch(struct mem *m, size_t size)
 {
-    size_t size;
-    struct shelf *s = mem_shelf(m, n, &size);
-    if (mem_denied(m))
-        return NULL;
-    if (s != NULL && s->top != NULL) {
-        struct spare *spare = s->top;
-        s->top = spare->next;
-        if (--s->spares < s->least)
-            s->least = s->spares;
-        return spare;
-    }
     if (size > m->most || m->used > m->most - size)
         nut_mem_empty(m);
     if (size > m->most || m->used > m->most - size)
@@ -278,8 +318,30 @@ static void *mem_take(struct mem *m, size_t n)
     return p;
 }
 
+/* `size` bytes of a shelf's things, of no particular content; NULL when memory is short. */
+static inline void *shelf_take(struct mem *m, struct shelf *s, size_t size)
+{
+    if (mem_denied(m))
+        return NULL;
+    if (s == NULL || s->top == NULL)
+        return mem_fetch(m, size);
+    struct spare *spare = s->top;
+    s->top = spare->next;
+    if (--s->spares < s->least)
+        s->least = s->spares;
+    return spare;
+}
+
+/* `n` bytes. */
+static inline void *mem_take(struct mem *m, size_t n)
+{
+    size_t size;
+    struct shelf *s = mem_shelf(m, n, &size);
+    return shelf_take(m, s, size);
+}
+
 /* Take back what mem_take gave for the same `n`. */
-static void mem_give(struct mem *m, void *p, size_t n)
+static inline void mem_give(struct mem *m, void *p, size_t n)
 {
     size_t size;
     if (p == NULL)
@@ -318,11 +380,11 @@ static void *mem_resize(struct mem *m, void *p, size_t old, size_t held, size_t 
 /* A block with room for at least `n` bytes, with one reference. */
 static struct block *block_take(struct mem *m, size_t n)
 {
-    size_t size = sizeof(struct block) + n;
+    size_t size = 0;
     if (n > 2u * NUT_REQUEST_MAX)
         return NULL;
-    (void)mem_shelf(m, size, &size);
-    struct block *b = mem_take(m, size);
+    struct shelf *shelf = mem_shelf(m, sizeof(struct block) + n, &size);
+    struct block *b = shelf_take(m, shelf, size);
     if (b != NULL)
         *b = (struct block){.refs = 1, .cap = (uint32_t)(size - sizeof *b)};  /* < 4 GiB: see above */
     return b;
@@ -378,9 +440,26 @@ static size_t queue_room(const struct queue *q)
 static void piece_fill(struct piece *p, struct bytes b)
 {
     must(b.len <= p->block->cap - p->block->fill);
-    memcpy(p->at + p->len, b.at, b.len);
+    copy(p->at + p->len, b);
     p->len += b.len;
     p->block->fill += (uint32_t)b.len;          /* <= cap */
+}
+
+/* Put what the last piece, which has `room`, cannot take whole.  A short queue gets
+ * a small block, a long one larger ones. */
+static bool queue_put_more(struct mem *m, struct queue *q, size_t room, struct bytes b)
+{
+    size_t want = most_of(b.len - room, least_of(q->len, 16384 - sizeof(struct block)));
+    struct piece *more = piece_take(m, most_of(want, LARGE_LEAST - sizeof(struct block)));
+    if (more == NULL)
+        return false;
+    if (room > 0) {
+        piece_fill(q->last, (struct bytes){b.at, room});
+        q->len += room;
+    }
+    piece_fill(more, bytes_from(b, room));
+    queue_add(q, more);
+    return true;
 }
 
 bool nut_queue_put(struct mem *m, struct queue *q, struct bytes b)
@@ -388,20 +467,8 @@ bool nut_queue_put(struct mem *m, struct queue *q, struct bytes b)
     size_t room = queue_room(q);
     if (b.len == 0)
         return true;
-    if (b.len > room) {
-        /* A short queue gets a small block, a long one larger ones. */
-        size_t want = most_of(b.len - room, least_of(q->len, 16384 - sizeof(struct block)));
-        struct piece *more = piece_take(m, most_of(want, LARGE_LEAST - sizeof(struct block)));
-        if (more == NULL)
-            return false;
-        if (room > 0) {
-            piece_fill(q->last, (struct bytes){b.at, room});
-            q->len += room;
-        }
-        piece_fill(more, bytes_from(b, room));
-        queue_add(q, more);
-        return true;
-    }
+    if (b.len > room)
+        return queue_put_more(m, q, room, b);
     piece_fill(q->last, b);
     q->len += b.len;
     return true;
@@ -884,6 +951,18 @@ static void ketama_place(struct ring *r, const struct member *member, uint32_t n
     qsort(r->point, r->points, sizeof *r->point, point_order);
 }
 
+/* Where the points of each of `slices` equal slices of the hash values begin: with
+ * as many slices as points a search begins where it ends. */
+static void ketama_index(struct ring *r, uint32_t slices)
+{
+    uint32_t i = 0;
+    for (uint32_t slice = 0; slice < slices; slice++) {
+        while (i < r->points && r->point[i].at >> r->shift < slice)
+            i++;
+        r->first[slice] = i;
+    }
+}
+
 /* modula's slots, run together: a server's point is where its slots end. */
 static void modula_place(struct ring *r, const struct member *member, uint32_t n)
 {
@@ -907,7 +986,7 @@ bool nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
 {
     uint64_t total = 0;
     uint32_t live = 0;
-    struct ring new = {.spread = spread};
+    struct ring new = {.spread = spread, .shift = 32};
     for (uint32_t s = 0; s < n; s++) {
         if (member[s].out)
             continue;
@@ -915,15 +994,21 @@ bool nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
         live++;
     }
     /* Rounding up in the last place can give each a point of 4 too many. */
-    new.size = (spread == KETAMA ? (size_t)live * 160 + 4 * (size_t)n : live) * sizeof *new.point;
+    uint32_t most = spread == KETAMA ? live * 160 + 4 * n : live;       /* <= NUT_SERVERS_MAX * 164 */
+    uint32_t slices = spread == KETAMA ? 1 : 0;
+    for (; slices > 0 && slices < most; slices *= 2)
+        new.shift--;
+    new.size = most * sizeof *new.point + slices * sizeof *new.first;
     if (live > 0) {
         new.point = mem_take(m, new.size);
         if (new.point == NULL)
             return false;
+        new.first = (uint32_t *)(new.point + most);
         if (spread == KETAMA)
             ketama_place(&new, member, n, total, live);
         else
             modula_place(&new, member, n);
+        ketama_index(&new, slices);
     }
     nut_ring_free(m, ring);
     *ring = new;
@@ -934,6 +1019,11 @@ bool nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
 static uint32_t ring_search(const struct ring *ring, uint64_t at)
 {
     uint32_t low = 0, high = ring->points;
+    if (ring->shift < 32 && at <= UINT32_MAX) {         /* ketama's */
+        for (low = ring->first[at >> ring->shift]; low < high && ring->point[low].at < at; low++)
+            ;
+        return low;
+    }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (ring->point[middle].at < at)
@@ -1110,14 +1200,21 @@ static uint32_t lexicon_slot(struct bytes name)
     return (h ^ h >> 15) % countof(((struct lexicon *)0)->slot);
 }
 
+static struct bytes lexicon_name(const struct lexicon *l, uint32_t at)
+{
+    return (struct bytes){commands[l->slot[at].row - 1].name, l->slot[at].len};
+}
+
 void nut_lexicon_build(struct lexicon *l)
 {
     *l = (struct lexicon){0};
     for (size_t i = 0; i < countof(commands); i++) {
-        uint32_t at = lexicon_slot(bytes_of(commands[i].name));
-        while (l->slot[at] != 0)
+        struct bytes name = bytes_of(commands[i].name);
+        uint32_t at = lexicon_slot(name);
+        while (l->slot[at].row != 0)
             at = (at + 1) % countof(l->slot);
-        l->slot[at] = (uint16_t)(i + 1);        /* a few hundred rows */
+        l->slot[at].row = (uint16_t)(i + 1);    /* a few hundred rows */
+        l->slot[at].len = (uint16_t)name.len;
     }
 }
 
@@ -1125,11 +1222,9 @@ const struct command *nut_command_find(const struct lexicon *l, struct bytes nam
 {
     if (name.len > 32)                          /* longer than any of ours */
         return NULL;
-    for (uint32_t at = lexicon_slot(name); l->slot[at] != 0; at = (at + 1) % countof(l->slot)) {
-        const struct command *c = &commands[l->slot[at] - 1];
-        if (same_word(name, bytes_of(c->name)))
-            return c;
-    }
+    for (uint32_t at = lexicon_slot(name); l->slot[at].row != 0; at = (at + 1) % countof(l->slot))
+        if (same_word(name, lexicon_name(l, at)))
+            return &commands[l->slot[at].row - 1];
     return NULL;
 }
 
@@ -1162,17 +1257,23 @@ static enum scan frame_odd(struct frame *f, char odd)
     return frame_bad(f, "-ERR Protocol error: expected '$', got '");
 }
 
+/* Room for more words. */
+static bool frame_grow(struct mem *m, struct frame *f)
+{
+    uint32_t cap = f->cap == 0 ? 64 : f->cap * 2;       /* argc <= NUT_WORDS_MAX: no wrap */
+    struct span *argv = mem_resize(m, f->argv, f->cap * sizeof *argv, f->argc * sizeof *argv,
+                                   cap * sizeof *argv);
+    if (argv == NULL)
+        return false;
+    f->argv = argv;
+    f->cap = cap;
+    return true;
+}
+
 static bool frame_word(struct mem *m, struct frame *f, size_t off, size_t len)
 {
-    if (f->argc == f->cap) {
-        uint32_t cap = f->cap == 0 ? 64 : f->cap * 2;   /* argc <= NUT_WORDS_MAX: no wrap */
-        struct span *argv = mem_resize(m, f->argv, f->cap * sizeof *argv, f->argc * sizeof *argv,
-                                       cap * sizeof *argv);
-        if (argv == NULL)
-            return false;
-        f->argv = argv;
-        f->cap = cap;
-    }
+    if (f->argc == f->cap && !frame_grow(m, f))
+        return false;
     f->argv[f->argc++] = (struct span){(uint32_t)off, (uint32_t)len};   /* <= NUT_REQUEST_MAX */
     return true;
 }
@@ -1184,6 +1285,20 @@ static struct bytes frame_arg(const struct frame *f, uint32_t i)
 }
 
 /* ---- RESP requests */
+
+/* The quick way through a line like "$14\r\n" that is all there and as it should be:
+ * how many bytes it takes, and its number; 0: it must be looked at more closely. */
+static size_t resp_head(struct bytes in, size_t at, char mark, size_t *n)
+{
+    const char *head = in.at + at;
+    size_t i = 2;
+    if (in.len - at < 8 || head[0] != mark || !is_digit(head[1]) || head[1] == '0')
+        return 0;
+    *n = (size_t)(head[1] - '0');
+    for (; i < 6 && is_digit(head[i]); i++)
+        *n = *n * 10 + (size_t)(head[i] - '0');
+    return head[i] == '\r' && head[i + 1] == '\n' ? i + 2 : 0;
+}
 
 /* Read the number of a line like "*3\r\n" at *pos, whose mark was seen.  *pos
  * moves only when the whole line is there.  "-1" and less are told as -1. */
@@ -1316,15 +1431,15 @@ static enum scan inline_decode(struct mem *m, struct frame *f, struct bytes line
 
 static enum scan inline_request(struct mem *m, struct frame *f, struct bytes in)
 {
-    const char *end = memchr(in.at + f->pos, '\n', in.len - f->pos);
-    size_t len = end == NULL ? in.len : (size_t)(end - in.at);
+    size_t len = find(in, f->pos, '\n');
     if (len > NUT_INLINE_MAX)
         return frame_bad(f, "-ERR Protocol error: too big inline request\r\n");
-    f->pos = end == NULL ? in.len : len + 1;
-    if (end == NULL)
+    f->pos = len;
+    if (len == in.len)
         return SCAN_MORE;
+    f->pos++;
     struct bytes line = {in.at, len > 0 && in.at[len - 1] == '\r' ? len - 1 : len};
-    if (line.len > 0 && memchr(line.at, '\0', line.len) != NULL)
+    if (find(line, 0, '\0') < line.len)
         return frame_bad(f, "-ERR Protocol error: NUL in inline request\r\n");
 
     enum scan got = inline_decode(m, f, line);
@@ -1335,49 +1450,84 @@ static enum scan inline_request(struct mem *m, struct frame *f, struct bytes in)
     return got;
 }
 
-enum scan nut_resp_request(struct mem *m, struct frame *f, struct bytes in)
+/* The head of the next word, at *at: how long the word is, which begins there then. */
+static enum scan resp_word_head(struct frame *f, struct bytes in, size_t *at, size_t *len)
 {
     int64_t n;
-    enum scan got;
+    size_t quick = resp_head(in, *at, '$', len);
+    *at += quick;
+    if (quick > 0)
+        return SCAN_DONE;
+    if (*at == in.len)
+        return SCAN_MORE;
+    if (in.at[*at] != '$')
+        return frame_odd(f, in.at[*at]);
+    enum scan got = resp_count(in, at, NUT_BULK_MAX, &n);
+    if (got == SCAN_BAD || (got == SCAN_DONE && n < 0))
+        return frame_bad(f, "-ERR Protocol error: invalid bulk length\r\n");
+    if (got == SCAN_DONE)
+        *len = (size_t)n;
+    return got;
+}
+
+/* The next word, if it is there. */
+static enum scan resp_word(struct mem *m, struct frame *f, struct bytes in)
+{
+    size_t at = f->pos, len;
+    enum scan got = resp_word_head(f, in, &at, &len);
+    if (got != SCAN_DONE)
+        return got;
+    if (at + len + 2 > NUT_REQUEST_MAX)
+        return frame_bad(f, "-ERR Protocol error: request is too large\r\n");
+    if (in.len - at < len + 2) {
+        f->total = at + len + 2;
+        return SCAN_MORE;
+    }
+    if (in.at[at + len] != '\r' || in.at[at + len + 1] != '\n')
+        return frame_bad(f, "-ERR Protocol error: a word is longer than its length\r\n");
+    if (!frame_word(m, f, at, len))
+        return frame_bad(f, "-ERR proxy is out of memory\r\n");
+    f->pos = at + len + 2;
+    return SCAN_DONE;
+}
+
+/* How many words there will be; with none nothing is asked. */
+static enum scan resp_request_head(struct frame *f, struct bytes in)
+{
+    int64_t n;
+    size_t words;
+    size_t quick = resp_head(in, 0, '*', &words);
+    if (quick > 0 && words <= NUT_WORDS_MAX) {
+        f->pos = quick;
+        f->want = (uint32_t)words;
+        return SCAN_DONE;
+    }
+    enum scan got = resp_count(in, &f->pos, NUT_WORDS_MAX, &n);
+    if (got == SCAN_BAD)
+        return frame_bad(f, "-ERR Protocol error: invalid multibulk length\r\n");
+    if (got == SCAN_DONE && n > 0)
+        f->want = (uint32_t)n;
+    return got;
+}
+
+enum scan nut_resp_request(struct mem *m, struct frame *f, struct bytes in)
+{
+    enum scan got = SCAN_DONE;
 
     if (in.len == 0)
         return SCAN_MORE;
     if (f->want == 0) {
         if (in.at[0] != '*')
             return inline_request(m, f, in);
-        got = resp_count(in, &f->pos, NUT_WORDS_MAX, &n);
-        if (got == SCAN_BAD)
-            return frame_bad(f, "-ERR Protocol error: invalid multibulk length\r\n");
-        if (got == SCAN_MORE || n <= 0)
-            return got;                         /* no words: nothing is asked */
-        f->want = (uint32_t)n;
-    }
-    while (f->argc < f->want) {
-        size_t at = f->pos;
-        if (at == in.len)
-            return SCAN_MORE;
-        if (in.at[at] != '$')
-            return frame_odd(f, in.at[at]);
-        got = resp_count(in, &at, NUT_BULK_MAX, &n);
-        if (got == SCAN_BAD || (got == SCAN_DONE && n < 0))
-            return frame_bad(f, "-ERR Protocol error: invalid bulk length\r\n");
-        if (got == SCAN_MORE)
+        got = resp_request_head(f, in);
+        if (f->want == 0)
             return got;
-        size_t len = (size_t)n;
-        if (at + len + 2 > NUT_REQUEST_MAX)
-            return frame_bad(f, "-ERR Protocol error: request is too large\r\n");
-        if (in.len - at < len + 2) {
-            f->total = at + len + 2;
-            return SCAN_MORE;
-        }
-        if (in.at[at + len] != '\r' || in.at[at + len + 1] != '\n')
-            return frame_bad(f, "-ERR Protocol error: a word is longer than its length\r\n");
-        if (!frame_word(m, f, at, len))
-            return frame_bad(f, "-ERR proxy is out of memory\r\n");
-        f->pos = at + len + 2;
     }
-    f->text = (struct bytes){in.at, f->pos};
-    return SCAN_DONE;
+    while (f->argc < f->want && got == SCAN_DONE)
+        got = resp_word(m, f, in);
+    if (got == SCAN_DONE)
+        f->text = (struct bytes){in.at, f->pos};
+    return got;
 }
 
 /* ---- keys of RESP requests */
@@ -1498,11 +1648,11 @@ static const struct verb verbs[] = {
 #undef ROW
 };
 
-/* Verbs are told apart by case, as memcached does. */
+/* Verbs are told apart by case, as memcached does.  `name` is not empty. */
 static const struct verb *verb_find(struct bytes name)
 {
     for (size_t i = 0; i < countof(verbs); i++)
-        if (bytes_same(name, bytes_of(verbs[i].name)))
+        if (verbs[i].name[0] == name.at[0] && bytes_same(name, bytes_of(verbs[i].name)))
             return &verbs[i];
     return NULL;
 }
@@ -1520,8 +1670,14 @@ static bool mc_may_be_long(struct bytes line)
  * some of these, and what it then reads is not always one key. */
 static bool mc_key_fits(struct bytes key)
 {
-    for (size_t i = 0; i < key.len; i++)
-        if (octet(key.at[i]) <= ' ' || octet(key.at[i]) == 0x7f)
+    size_t at = 0;
+    for (; key.len - at >= 8; at += 8) {
+        uint64_t w = eight_at(key.at + at), del = w ^ EACH_OCTET(0x7f);
+        if ((((w - EACH_OCTET(' ' + 1)) & ~w) | ((del - EACH_OCTET(1)) & ~del)) & EACH_OCTET(0x80))
+            return false;
+    }
+    for (; at < key.len; at++)
+        if (octet(key.at[at]) <= ' ' || octet(key.at[at]) == 0x7f)
             return false;
     return key.len > 0 && key.len <= NUT_KEY_MAX;
 }
@@ -1553,11 +1709,10 @@ static bool mc_exptime(struct bytes text, int64_t *out)
 static bool mc_words(struct mem *m, struct frame *f, struct bytes in, size_t len)
 {
     for (size_t at = 0; at < len; ) {
-        const char *end = memchr(in.at + at, ' ', len - at);
-        size_t size = end == NULL ? len - at : (size_t)(end - in.at) - at;
-        if (size > 0 && !frame_word(m, f, at, size))
+        size_t end = find((struct bytes){in.at, len}, at, ' ');
+        if (end > at && !frame_word(m, f, at, end - at))
             return false;
-        at += size + 1;
+        at = end + 1;
     }
     return true;
 }
@@ -1677,13 +1832,13 @@ enum scan nut_mc_request(struct mem *m, struct frame *f, struct bytes in)
     if (octet(in.at[0]) == 0x80)
         return frame_bad(f, "CLIENT_ERROR the binary protocol is not served by this proxy\r\n");
     if (!f->line) {
-        const char *end = memchr(in.at + f->pos, '\n', in.len - f->pos);
-        size_t len = end == NULL ? in.len : (size_t)(end - in.at);
-        if (len > (mc_may_be_long(in) ? NUT_GET_MAX : NUT_LINE_MAX))
+        size_t len = find(in, f->pos, '\n');
+        if (len > NUT_LINE_MAX && (!mc_may_be_long(in) || len > NUT_GET_MAX))
             return frame_bad(f, "CLIENT_ERROR line is too long\r\n");
-        f->pos = end == NULL ? in.len : len + 1;
-        if (end == NULL)
+        f->pos = len;
+        if (len == in.len)
             return SCAN_MORE;
+        f->pos++;
         if (mc_line(m, f, in, len > 0 && in.at[len - 1] == '\r' ? len - 1 : len) == SCAN_BAD)
             return SCAN_BAD;
     }
@@ -1748,16 +1903,27 @@ static bool mc_put_request(struct mem *m, struct queue *q, const struct frame *f
 
 /* ---- replies */
 
-void nut_reply_begin(struct reply *r, enum expect expect)
+void nut_reply_begin(struct reply *r, enum expect expect, struct asked *asked, uint32_t key)
 {
     r->expect = expect;
     r->started = false;
     r->kind = 0;
-    r->count = 0;
     r->tail = 0;
     r->held = 0;
+    r->key = key;
+    r->asked = asked;
     r->open = 1;
+    r->rest = UINT64_MAX;
+    r->item = 0;
     r->need = 0;
+}
+
+/* The current item, of `len` bytes, is complete: note it with the key it is about. */
+static bool reply_item(struct reply *r, uint64_t len)
+{
+    r->about->len = (uint32_t)len;
+    r->item = 0;
+    return len <= UINT32_MAX;
 }
 
 /* The next line of `in` from *at on, with the mark and without its end, put
@@ -1765,15 +1931,14 @@ void nut_reply_begin(struct reply *r, enum expect expect)
  * its beginning: only texts are. */
 static enum scan reply_line(struct reply *r, struct bytes in, size_t *at, struct bytes *line)
 {
-    const char *end = memchr(in.at + *at, '\n', in.len - *at);
-    size_t len = end == NULL ? in.len - *at : (size_t)(end - in.at) - *at;
+    size_t end = find(in, *at, '\n'), len = end - *at;
     const char *from = in.at + *at;
-    *at += end == NULL ? len : len + 1;
-    if (end == NULL || r->held > 0) {
+    *at = end == in.len ? end : end + 1;
+    if (end == in.len || r->held > 0) {
         size_t keep = least_of(len, sizeof r->line - r->held);
         memcpy(r->line + r->held, from, keep);
         r->held = (uint16_t)(r->held + keep);       /* <= sizeof r->line */
-        if (end == NULL)
+        if (end == in.len)
             return SCAN_MORE;
         from = r->line;
         len = r->held;
@@ -1785,10 +1950,22 @@ static enum scan reply_line(struct reply *r, struct bytes in, size_t *at, struct
     return SCAN_DONE;
 }
 
+/* The array that answers many keys has as many items. */
+static bool resp_items(struct reply *r, char kind, uint64_t n)
+{
+    uint64_t keys = 0;
+    if (kind == '-')
+        return true;
+    for (uint32_t k = r->key; k != NUT_NO_KEY; k = r->asked[k].next)
+        keys++;
+    r->rest = n - 1;
+    return kind == '*' && n == keys;
+}
+
 /* Take in one line of a RESP reply: a whole value, or the head of one. */
 static bool resp_reply_line(struct reply *r, struct bytes line)
 {
-    uint64_t n;
+    uint64_t n = 0;
     bool first = !r->started;
     if (line.len == 0)
         return false;
@@ -1800,29 +1977,38 @@ static bool resp_reply_line(struct reply *r, struct bytes line)
         if (!number_read(bytes_from(line, line.len > 1 && line.at[1] == '-' ? 2 : 1), (uint64_t)1 << 63, &n))
             return false;
         r->open--;
-        return true;
+        break;
     case '+': case '-':
         r->open--;
-        return true;
+        break;
     case '$': case '*':
+        if (bytes_same(bytes_from(line, 1), lit("-1"))) {
+            r->open--;
+            break;
+        }
+        if (!number_read(bytes_from(line, 1), UINT32_MAX, &n) || r->open > UINT64_MAX / 2)
+            return false;
+        if (line.at[0] == '*') {
+            r->open += n - 1;               /* n more, and this one is told */
+        } else {
+            r->need = n;
+            r->tail = 2;
+        }
         break;
     default:
         return false;
     }
-    if (bytes_same(bytes_from(line, 1), lit("-1"))) {
-        r->open--;
-        return true;
-    }
-    if (!number_read(bytes_from(line, 1), UINT32_MAX, &n) || r->open > UINT64_MAX / 2)
-        return false;
-    if (line.at[0] == '*') {
-        r->count = first ? n : r->count;
-        r->open += n - 1;                   /* n more, and this one is told */
-    } else {
-        r->need = n;
-        r->tail = 2;
-    }
-    return true;
+    return !first || r->expect != RESP_ITEMS || resp_items(r, line.at[0], n);
+}
+
+/* A bulk that is all there and as it should be: its length with head and end; 0: it
+ * must be looked at more closely. */
+static size_t resp_bulk(struct bytes in, size_t at)
+{
+    size_t n, head = resp_head(in, at, '$', &n);
+    if (head == 0 || in.len - at - head < n + 2 || memcmp(in.at + at + head + n, "\r\n", 2) != 0)
+        return 0;
+    return head + n + 2;
 }
 
 static bool mc_is_error(struct bytes line)
@@ -1831,26 +2017,38 @@ static bool mc_is_error(struct bytes line)
            starts_with(line, lit("SERVER_ERROR "));
 }
 
-/* "VALUE key flags bytes [unique]": the key, and the bytes to come. */
+/* The key of a VALUE line is one that was asked for, behind those answered before.
+ * If not, the connection has lost step. */
+static bool mc_value_key(struct reply *r, struct bytes key)
+{
+    uint32_t check = nut_check(key), k = r->key;
+    while (k != NUT_NO_KEY && r->asked[k].check != check)
+        k = r->asked[k].next;
+    if (k == NUT_NO_KEY)
+        return false;
+    r->about = &r->asked[k];
+    r->key = r->about->next;
+    return true;
+}
+
+/* "VALUE key flags bytes [unique]": whose value comes, and how long it is. */
 static bool mc_value_line(struct reply *r, struct bytes line)
 {
     struct bytes word[5];
     uint32_t n = 0;
     uint64_t len;
     for (size_t at = 0; at < line.len; ) {
-        const char *end = memchr(line.at + at, ' ', line.len - at);
-        size_t size = end == NULL ? line.len - at : (size_t)(end - line.at) - at;
-        if (n == countof(word) || size == 0)
+        size_t end = find(line, at, ' ');
+        if (n == countof(word) || end == at)
             return false;
-        word[n++] = (struct bytes){line.at + at, size};
-        at += size + 1;
+        word[n++] = (struct bytes){line.at + at, end - at};
+        at = end + 1;
     }
     if (n < 4 || !number_read(word[3], UINT32_MAX, &len))
         return false;
-    r->key = word[1];
     r->need = len;
     r->tail = 2;
-    return true;
+    return mc_value_key(r, word[1]);
 }
 
 /* Whether a line can answer a request that is no get: a number, or one of the
@@ -1870,26 +2068,22 @@ static bool mc_is_answer(struct bytes line)
 }
 
 /* Take in one line of a memcached reply. */
-static enum scan mc_reply_line(struct reply *r, struct bytes line)
+static bool mc_reply_line(struct reply *r, struct bytes line)
 {
-    bool error = mc_is_error(line), end = bytes_same(line, lit("END"));
+    bool values = r->expect == MC_VALUES;
     if (line.len == 0 || line.len >= sizeof r->line - 1)
-        return SCAN_BAD;
-    if (error)
-        r->kind = 'E';
-    else if (!r->started)
-        r->kind = r->expect == MC_VALUES ? 'V' : '+';
+        return false;
+    if (!r->started)
+        r->kind = values ? 'V' : '+';
     r->started = true;
-    if (error || (end && r->expect == MC_VALUES)) {
-        r->open = 0;
-        return SCAN_DONE;
-    }
-    if (r->expect == MC_VALUES)
-        return starts_with(line, lit("VALUE ")) && mc_value_line(r, line) ? SCAN_VALUE : SCAN_BAD;
-    if (!mc_is_answer(line))
-        return SCAN_BAD;
+    if (values && starts_with(line, lit("VALUE ")))
+        return mc_value_line(r, line);
     r->open = 0;
-    return SCAN_DONE;
+    if (mc_is_error(line)) {
+        r->kind = 'E';
+        return true;
+    }
+    return values ? bytes_same(line, lit("END")) : mc_is_answer(line);
 }
 
 /* The bytes of a value and the CR LF behind it. */
@@ -1907,31 +2101,90 @@ static enum scan reply_value(struct reply *r, struct bytes in, size_t *at)
     }
     if (r->need > 0)
         return SCAN_MORE;
-    if (r->expect == RESP_REPLY)
-        r->open--;                          /* memcached's go on until END */
     return SCAN_DONE;
 }
 
-enum scan nut_reply_scan(struct reply *r, struct bytes in, size_t *used)
+/* Scan one step of a RESP reply: a line, or a value, or both at once. */
+static enum scan resp_reply_step(struct reply *r, struct bytes in, size_t *at)
+{
+    struct bytes line;
+    bool value = r->started || r->expect == RESP_REPLY;
+    size_t quick = value && r->tail == 0 && r->held == 0 ? resp_bulk(in, *at) : 0;
+    enum scan got = SCAN_DONE;
+    if (quick > 0) {
+        *at += quick;
+        r->open--;
+        r->kind = r->started ? r->kind : '$';
+        r->started = true;
+    } else if (r->tail > 0) {
+        if ((got = reply_value(r, in, at)) == SCAN_DONE)
+            r->open--;
+    } else if ((got = reply_line(r, in, at, &line)) == SCAN_DONE) {
+        got = resp_reply_line(r, line) ? SCAN_DONE : SCAN_BAD;
+    }
+    return got;
+}
+
+static enum scan resp_reply_scan(struct reply *r, struct bytes in, size_t *used)
 {
     enum scan got = SCAN_DONE;
-    size_t at = 0;
+    size_t at = 0, item = 0;                /* where the current item begins */
     while (r->open > 0 && got == SCAN_DONE) {
-        struct bytes line;
-        if (r->tail > 0) {
-            got = reply_value(r, in, &at);
-        } else if ((got = reply_line(r, in, &at, &line)) == SCAN_DONE) {
-            if (r->expect == RESP_REPLY)
-                got = resp_reply_line(r, line) ? SCAN_DONE : SCAN_BAD;
-            else
-                got = mc_reply_line(r, line);
+        bool head = !r->started;
+        got = resp_reply_step(r, in, &at);
+        if (head)
+            item = at;
+        if (got == SCAN_DONE && r->open == r->rest) {
+            r->about = &r->asked[r->key];
+            r->key = r->about->next;
+            r->rest--;
+            got = reply_item(r, r->item + at - item) ? SCAN_DONE : SCAN_BAD;
+            item = at;
         }
     }
+    r->item += at - item;
     *used = at;
     return got;
 }
 
-uint32_t nut_check(struct bytes key) { return hash_murmur(key); }
+static enum scan mc_reply_scan(struct reply *r, struct bytes in, size_t *used)
+{
+    enum scan got = SCAN_DONE;
+    struct bytes line;
+    size_t at = 0, item = 0;                /* where the current VALUE begins */
+    while (r->open > 0 && got == SCAN_DONE) {
+        if (r->tail == 0) {
+            if ((got = reply_line(r, in, &at, &line)) == SCAN_DONE)
+                got = mc_reply_line(r, line) ? SCAN_DONE : SCAN_BAD;
+        } else if ((got = reply_value(r, in, &at)) == SCAN_DONE) {
+            got = reply_item(r, r->item + at - item) ? SCAN_DONE : SCAN_BAD;
+            item = at;
+        }
+    }
+    r->item += at - item;
+    *used = at;
+    return got;
+}
+
+enum scan nut_reply_scan(struct reply *r, struct bytes in, size_t *used)
+{
+    bool resp = r->expect == RESP_REPLY || r->expect == RESP_ITEMS;
+    return resp ? resp_reply_scan(r, in, used) : mc_reply_scan(r, in, used);
+}
+
+/* Not one of the pools' hashes: it only tells apart the keys of one request. */
+uint32_t nut_check(struct bytes key)
+{
+    uint64_t h = key.len;
+    size_t at = 0;
+    for (; key.len - at >= 8; at += 8) {
+        h = (h ^ eight_at(key.at + at)) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 29;
+    }
+    for (; at < key.len; at++)
+        h = (h ^ octet(key.at[at])) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(h >> 32);
+}
 
 /* ---- merging */
 
@@ -1945,30 +2198,11 @@ static bool merge_error(struct mem *m, struct queue *out, struct bytes text)
  * is none that fits.  *len counts its bytes in the queue, end included. */
 static bool queue_line(const struct queue *q, char *to, size_t room, struct bytes *line, size_t *len)
 {
-    size_t got = queue_peek(q, to, room);
-    const char *end = got == 0 ? NULL : memchr(to, '\n', got);
-    if (end == NULL)
-        return false;
-    *len = (size_t)(end - to) + 1;
-    *line = (struct bytes){to, *len - 1};
-    if (line->len > 0 && to[line->len - 1] == '\r')
-        line->len--;
-    return true;
-}
-
-/* How many bytes the first value of a RESP queue takes; 0: there is none. */
-static size_t queue_value(const struct queue *q)
-{
-    struct reply r;
-    size_t len = 0, used;
-    nut_reply_begin(&r, RESP_REPLY);
-    for (const struct piece *p = q->first; p != NULL; p = p->next) {
-        enum scan got = nut_reply_scan(&r, (struct bytes){p->at, p->len}, &used);
-        len += used;
-        if (got != SCAN_MORE)
-            return got == SCAN_DONE ? len : 0;
-    }
-    return 0;
+    struct bytes text = {to, queue_peek(q, to, room)};
+    size_t end = find(text, 0, '\n');
+    *len = end + 1;
+    *line = (struct bytes){to, end > 0 && to[end - 1] == '\r' ? end - 1 : end};
+    return end < text.len;
 }
 
 /* Integers of servers are added up.  They count keys, so they are no larger
@@ -1989,50 +2223,38 @@ static bool merge_sum(struct mem *m, struct queue *part, uint32_t n, struct queu
     return queue_put_number(m, out, ':', total);
 }
 
-/* Element k of the merged array is the next unused one of the part that was
- * asked for key k: parts keep the order of their keys. */
+/* What the parts say to the keys, in the order of the keys. */
+static bool merge_items(struct mem *m, struct queue *part, const struct asked *asked, uint32_t keys,
+                        struct queue *out)
+{
+    bool ok = true;
+    for (uint32_t k = 0; ok && k < keys; k++)
+        ok = nut_queue_move(m, out, &part[asked[k].part], asked[k].len);
+    return ok;
+}
+
+/* One array of all the parts' arrays. */
 static bool merge_zip(struct mem *m, struct queue *part, uint32_t n, const struct asked *asked,
                       uint32_t keys, struct queue *out)
 {
-    const struct bytes misfit = lit("-ERR a server did not reply with a value for each key\r\n");
     char text[32];
     struct bytes line;
     size_t len;
     for (uint32_t i = 0; i < n; i++) {
-        if (!queue_line(&part[i], text, sizeof text, &line, &len) || line.at[0] != '*')
-            return merge_error(m, out, misfit);
+        must(queue_line(&part[i], text, sizeof text, &line, &len));     /* "*n" */
         nut_queue_drop(m, &part[i], len);
     }
-    bool ok = queue_put_number(m, out, '*', keys);
-    for (uint32_t k = 0; ok && k < keys; k++) {
-        struct queue *from = &part[asked[k].part];
-        len = queue_value(from);
-        if (len == 0)
-            return merge_error(m, out, misfit);
-        ok = nut_queue_move(m, out, from, len);
-    }
-    for (uint32_t i = 0; ok && i < n; i++)
-        if (part[i].len > 0)
-            return merge_error(m, out, misfit);
-    return ok;
+    return queue_put_number(m, out, '*', keys) && merge_items(m, part, asked, keys, out);
 }
 
 /* Values in the order of the keys asked, whichever servers had them; one END. */
 static bool merge_values(struct mem *m, struct queue *part, uint32_t n, const struct asked *asked,
                          uint32_t keys, struct queue *out)
 {
-    struct reply r;
-    char text[sizeof r.line];
+    char text[sizeof ((struct reply *)0)->line];
     struct bytes line;
     size_t len;
-    bool ok = true;
-    for (uint32_t k = 0; ok && k < keys; k++) {
-        struct queue *from = &part[asked[k].part];
-        nut_reply_begin(&r, MC_VALUES);
-        if (queue_line(from, text, sizeof text, &line, &len) && starts_with(line, lit("VALUE ")) &&
-            mc_value_line(&r, line) && nut_check(r.key) == asked[k].check)
-            ok = len + r.need + 2 <= from->len && nut_queue_move(m, out, from, len + r.need + 2);
-    }
+    bool ok = merge_items(m, part, asked, keys, out);
     for (uint32_t i = 0; ok && i < n; i++) {
         if (!queue_line(&part[i], text, sizeof text, &line, &len))
             return merge_error(m, out, lit("SERVER_ERROR a server's reply has no end\r\n"));
@@ -5058,7 +5280,7 @@ struct part {
     uint32_t        len;                    /* bytes of the question */
     uint32_t        keys;                   /* how many keys it asks for */
     uint32_t        line;                   /* memcached: bytes of them in the line so far */
-    uint32_t        next_key;               /* memcached: the request's key that may come next */
+    uint32_t        first_key;              /* the first of them, in request.asked */
     enum expect     expect;
     bool            answered;               /* the request knows its reply */
     bool            overdue;                /* its client was told that time is up */
@@ -5131,8 +5353,8 @@ struct server {
     uint64_t                  down_at;      /* down: since when */
 };
 
-/* Which part a server's keys go to, while a request is dealt out. */
-struct deal { uint32_t part; };
+/* Which part a server's keys go to, while a request is dealt out, and its last one. */
+struct deal { uint32_t part, key; };
 
 struct worker;
 
@@ -5737,7 +5959,8 @@ struct client {
     size_t        asked;                    /* bytes of questions that are open */
     uint32_t      number;
     uint32_t      requests;                 /* how many are waiting */
-    uint32_t      usual;                    /* bytes of a usual reply to this client */
+    uint32_t      usual;                    /* bytes of a usual reply to this client ... */
+    uint32_t      window;                   /* ... and how many requests it may have open for that */
     uint64_t      multi_at;                 /* when a MULTI of its was refused, 0: none is open */
     bool          known;                    /* it gave the password, or need not */
     bool          leaving;                  /* it said QUIT, or what we cannot read */
@@ -5749,11 +5972,10 @@ struct request {
     struct client  *client;                 /* NULL: it is gone, or has its reply */
     struct pool    *pool;
     struct part    *part;                   /* &one, or as many as there are parts */
-    struct asked   *asked;                  /* a request with many keys: who asks for each */
+    struct asked   *asked;                  /* of each key; a request with one part: &only */
     uint32_t        keys, parts, room;      /* room: how many parts there is memory for */
     uint32_t        open;                   /* parts not answered, and one more while asking */
     uint32_t        lanes;                  /* parts that stand on a lane */
-    uint32_t        check;                  /* memcached, one key: what a VALUE must name */
     enum merge      merge;
     bool            whole;                  /* the reply is there: `reply`, or `literal` */
     bool            begun;                  /* its first bytes were said already */
@@ -5761,6 +5983,7 @@ struct request {
     struct queue    reply;
     struct bytes    literal;                /* an error that needs no memory */
     size_t          held, bytes;            /* what it adds to client.held, and to client.asked */
+    struct asked    only;
     struct part     one;
 };
 
@@ -5774,6 +5997,33 @@ struct request {
 
 static struct mem *request_mem(const struct request *r) { return &r->pool->loop->mem; }
 
+/* A request of `c`, not asked yet; NULL: no memory.  There is one for each thing that
+ * clients want, so it is not zeroed first and then filled in. */
+static struct request *request_new(struct client *c)
+{
+    struct request *r = mem_take(&c->pool->loop->mem, sizeof *r);
+    if (r == NULL)
+        return NULL;
+    r->in_client.next = NULL;
+    r->client = c;
+    r->pool = c->pool;
+    r->part = &r->one;
+    r->asked = &r->only;
+    r->keys = r->parts = r->room = r->lanes = 0;
+    r->open = 1;                            /* until all parts are asked */
+    r->merge = AS_IS;
+    r->whole = r->begun = r->silent = false;
+    r->reply.first = r->reply.last = NULL;
+    r->reply.len = 0;
+    r->literal.len = 0;
+    r->held = r->bytes = 0;
+    r->only.next = NUT_NO_KEY;
+    list_push(&c->waiting, &r->in_client);
+    c->requests++;
+    c->pool->open++;
+    return r;
+}
+
 static void request_free(struct request *r)
 {
     struct mem *m = request_mem(r);
@@ -5781,7 +6031,8 @@ static void request_free(struct request *r)
         nut_queue_free(m, &r->part[i].reply);
     if (r->part != &r->one)
         mem_give(m, r->part, r->room * sizeof *r->part);
-    mem_give(m, r->asked, r->keys * sizeof *r->asked);
+    if (r->asked != &r->only)
+        mem_give(m, r->asked, r->keys * sizeof *r->asked);
     nut_queue_free(m, &r->reply);
     r->pool->open--;
     mem_give(m, r, sizeof *r);
@@ -5807,26 +6058,27 @@ static void request_leave(struct request *r)
     request_settle(r);
 }
 
-/* How many requests of this client may be open: so many that their replies, if
- * they are as long as usual, do not fill its output. */
-static uint32_t client_window(const struct client *c)
-{
-    uint32_t window = OUT_MARK / c->usual;
-    return window < 1 ? 1 : window > WINDOW_MOST ? WINDOW_MOST : window;
-}
-
 /* Whether another request may be read from this client. */
 static bool client_may_ask(const struct client *c)
 {
-    return c->requests < client_window(c) && c->asked < ASKED_MARK && c->held < OUT_MARK &&
+    return c->requests < c->window && c->asked < ASKED_MARK && c->held < OUT_MARK &&
            !c->pool->retired && !c->pool->worker->stopping;
+}
+
+/* Expect replies of `bytes`: of the client's requests so many may be open that
+ * their replies do not fill its output. */
+static void client_expect(struct client *c, uint32_t bytes)
+{
+    c->usual = bytes;
+    c->window = (uint32_t)least_of(most_of(OUT_MARK / bytes, 1), WINDOW_MOST);
 }
 
 /* A long reply makes the next ones look long at once, some short ones short. */
 static void client_learn(struct client *c, size_t len)
 {
     uint32_t bytes = (uint32_t)least_of(len, OUT_MARK) + 64;
-    c->usual = bytes > c->usual ? bytes : c->usual - (c->usual - bytes + 1) / 2;
+    if (bytes != c->usual)
+        client_expect(c, bytes > c->usual ? bytes : c->usual - (c->usual - bytes + 1) / 2);
 }
 
 static struct request *client_oldest(const struct client *c)
@@ -6010,7 +6262,8 @@ static void part_feed(struct part *p, struct conn *from, struct bytes b, bool la
     struct request *r = p->request;
     struct client *c = r->client;
     struct mem *m = request_mem(r);
-    if (p->lost || c->conn.broken != 0)
+    p->lost = p->lost || c->conn.broken != 0;
+    if (p->lost)
         return;
     bool alone = r->parts == 1, oldest = c->waiting.next == &r->in_client;
     if (alone && oldest && last && r->reply.len == 0 && !r->begun) {
@@ -6038,22 +6291,6 @@ static void part_feed(struct part *p, struct conn *from, struct bytes b, bool la
         conn_touch(&c->conn);
 }
 
-/* Whether the key of a VALUE line is one that this part asked for, and in its
- * order.  If not, the connection has lost step. */
-static bool part_expects(struct part *p, struct bytes key)
-{
-    struct request *r = p->request;
-    uint32_t check = nut_check(key), mine = (uint32_t)(p - r->part);
-    if (r->asked == NULL)
-        return p->next_key++ == 0 && check == r->check;
-    while (p->next_key < r->keys) {
-        const struct asked *a = &r->asked[p->next_key++];
-        if (a->part == mine && a->check == check)
-            return true;
-    }
-    return false;
-}
-
 /* Whether the reply that was read is one that this part can get.  Parts of a
  * split request are held until they are whole, so it is not too late to refuse. */
 static bool part_fits(const struct part *p, const struct reply *reply)
@@ -6063,9 +6300,8 @@ static bool part_fits(const struct part *p, const struct reply *reply)
         return true;
     switch (r->merge) {
     case SUM:    return reply->kind == ':';
-    case ZIP:    return reply->kind == '*' && reply->count == p->keys;
     case ALL_OK: return reply->kind == '+';
-    case AS_IS: case VALUES: break;
+    case AS_IS: case ZIP: case VALUES: break;
     }
     return true;
 }
@@ -6223,13 +6459,13 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
         lane_lost(lane, EINVAL);            /* nobody asked: it has lost step */
         return false;
     }
-    if (!lane->scanning)
-        nut_reply_begin(&lane->scan, p != NULL ? p->expect
-                        : s->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE);
+    if (!lane->scanning && p != NULL)
+        nut_reply_begin(&lane->scan, p->expect, p->request->asked, p->first_key);
+    else if (!lane->scanning)
+        nut_reply_begin(&lane->scan, s->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE, NULL, NUT_NO_KEY);
     lane->scanning = true;
     enum scan got = nut_reply_scan(&lane->scan, *in, &used);
-    if (got == SCAN_BAD || (got == SCAN_VALUE && !part_expects(p, lane->scan.key)) ||
-        (got == SCAN_DONE && p != NULL && !part_fits(p, &lane->scan))) {
+    if (got == SCAN_BAD || (got == SCAN_DONE && p != NULL && !part_fits(p, &lane->scan))) {
         lane_lost(lane, EINVAL);
         return false;
     }
@@ -6300,8 +6536,16 @@ static void part_ask(struct part *p, struct lane *lane, size_t from, bool put)
 static struct part *request_add_part(struct request *r, struct server *s)
 {
     struct part *p = &r->part[r->parts++];
-    *p = (struct part){.request = r, .server = s,
-                       .expect = r->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE};
+    p->due.next = NULL;
+    p->request = r;
+    p->lane = NULL;
+    p->server = s;
+    p->keys = p->line = p->first_key = 0;
+    p->expect = r->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE;
+    p->answered = p->overdue = p->lost = false;
+    p->reply.first = p->reply.last = NULL;
+    p->reply.len = 0;
+    p->trouble.len = 0;
     r->open++;
     return p;
 }
@@ -6339,10 +6583,14 @@ static bool request_deal_key(struct request *r, uint32_t k, struct bytes key, bo
     if (p == NULL || (cut && p->line + key.len + 1 > GAT_LINE_MAX)) {
         deal->part = r->parts;
         p = request_add_part(r, &pool->server[server]);
+        p->first_key = k;
+    } else {
+        r->asked[deal->key].next = k;
     }
+    deal->key = k;
     p->keys++;
     p->line += (uint32_t)key.len + 1;       /* <= NUT_GET_MAX */
-    r->asked[k] = (struct asked){deal->part, 0};
+    r->asked[k] = (struct asked){.part = deal->part, .next = NUT_NO_KEY};
     return true;
 }
 
@@ -6354,12 +6602,14 @@ static bool request_deal(struct request *r, const struct frame *f, struct keyset
     bool cut = f->verb != NULL && f->verb->shape == TOUCHES, all = true;
     r->keys = ks.n;
     r->room = cut || ks.n < r->pool->servers ? ks.n : r->pool->servers;
-    r->asked = mem_take(m, r->keys * sizeof *r->asked);
-    struct part *part = r->asked == NULL ? NULL : mem_take(m, r->room * sizeof *part);
+    struct asked *asked = mem_take(m, r->keys * sizeof *asked);
+    struct part *part = asked == NULL ? NULL : mem_take(m, r->room * sizeof *part);
     if (part == NULL) {
+        mem_give(m, asked, r->keys * sizeof *asked);
         r->literal = request_no_memory(r);
         return false;
     }
+    r->asked = asked;
     r->part = part;
     for (uint32_t k = 0; k < ks.n && all; k++) {
         struct bytes key = frame_arg(f, ks.first + k * ks.step);
@@ -6376,11 +6626,12 @@ static bool request_deal(struct request *r, const struct frame *f, struct keyset
 static void request_undeal(struct request *r)
 {
     struct mem *m = request_mem(r);
-    if (r->part != &r->one)
+    if (r->part != &r->one) {
         mem_give(m, r->part, r->room * sizeof *r->part);
-    mem_give(m, r->asked, r->keys * sizeof *r->asked);
+        mem_give(m, r->asked, r->keys * sizeof *r->asked);
+    }
     r->part = &r->one;
-    r->asked = NULL;
+    r->asked = &r->only;
     r->open -= r->parts;
     r->parts = r->keys = 0;
 }
@@ -6407,58 +6658,44 @@ static bool part_put_head(struct mem *m, struct queue *q, const struct part *p, 
     return nut_queue_put(m, q, name) && nut_queue_put(m, q, (struct bytes){number, len});
 }
 
-static bool part_put_key(struct mem *m, struct queue *q, const struct frame *f, struct block *block,
-                         struct keyset ks, uint32_t k)
+/* Key `k` of the request, with what goes before it: the head of a RESP word, or the
+ * space between the words of a line. */
+static struct bytes part_key(const struct frame *f, struct keyset ks, uint32_t k)
 {
     uint32_t i = ks.first + k * ks.step;
-    if (f->verb == NULL)
-        return queue_hand(m, q, block, resp_raw_words(f, i, ks.step));
-    return nut_queue_put(m, q, lit(" ")) && nut_queue_put(m, q, frame_arg(f, i));
+    struct bytes key = frame_arg(f, i);
+    return f->verb == NULL ? resp_raw_words(f, i, ks.step) : (struct bytes){key.at - 1, key.len + 1};
 }
 
-/* Write the parts' questions side by side: each key goes straight to the queue
- * of its server's lane.  Two parts of one server (a gat that was cut) take turns,
- * so this is done for one part of each server at a time. */
-static void request_put_parts(struct request *r, const struct frame *f, struct block *block,
-                              struct keyset ks, uint32_t first, uint32_t last)
+/* Put a part's question, the request for its keys. */
+static bool part_put(struct queue *q, const struct part *p, const struct frame *f, struct block *block,
+                     struct keyset ks)
 {
-    struct mem *m = request_mem(r);
-    for (uint32_t i = first; i < last; i++) {
-        struct part *p = &r->part[i];
-        p->lane = part_lane(p, r->client->number);
-        if (p->lane == NULL)
-            continue;
-        struct queue *q = lane_queue(p->lane);
-        p->at = q->len;
-        p->lost = !part_put_head(m, q, p, f, ks);
-    }
-    for (uint32_t k = 0; k < r->keys; k++) {
-        struct part *p = &r->part[r->asked[k].part];
-        if (r->asked[k].part < first || r->asked[k].part >= last || p->lane == NULL || p->lost)
-            continue;
-        p->lost = !part_put_key(m, lane_queue(p->lane), f, block, ks, k);
-    }
-    for (uint32_t i = first; i < last; i++) {
-        struct part *p = &r->part[i];
-        if (p->lane == NULL)
-            continue;
-        bool put = !p->lost && (f->verb == NULL || nut_queue_put(m, lane_queue(p->lane), lit("\r\n")));
-        p->lost = false;
-        part_ask(p, p->lane, (size_t)p->at, put);
-    }
+    struct mem *m = request_mem(p->request);
+    const struct asked *asked = p->request->asked;
+    bool ok = part_put_head(m, q, p, f, ks);
+    for (uint32_t k = p->first_key; ok && k != NUT_NO_KEY; k = asked[k].next)
+        ok = queue_hand(m, q, block, part_key(f, ks, k));
+    return ok && (f->verb == NULL || nut_queue_put(m, q, lit("\r\n")));
 }
 
 /* Ask each server for its keys. */
 static void request_ask_each(struct request *r, const struct frame *f, struct block *block, struct keyset ks)
 {
-    bool cut = f->verb != NULL && f->verb->shape == TOUCHES;
     r->pool->stats.fragments += r->parts > 1 ? r->parts : 0;
-    for (uint32_t i = 0; f->verb != NULL && i < r->parts; i++)
-        r->part[i].expect = MC_VALUES;
-    if (!cut)
-        request_put_parts(r, f, block, ks, 0, r->parts);
-    for (uint32_t i = 0; cut && i < r->parts; i++)
-        request_put_parts(r, f, block, ks, i, i + 1);
+    for (uint32_t i = 0; i < r->parts; i++) {
+        struct part *p = &r->part[i];
+        if (f->verb != NULL)
+            p->expect = MC_VALUES;
+        else if (r->merge == ZIP)
+            p->expect = RESP_ITEMS;
+        struct lane *lane = part_lane(p, r->client->number);
+        if (lane == NULL)
+            continue;
+        struct queue *q = lane_queue(lane);
+        size_t from = q->len;
+        part_ask(p, lane, from, part_put(q, p, f, block, ks));
+    }
     request_close_part(r);               /* the one that was open while asking */
 }
 
@@ -6803,7 +7040,7 @@ static void request_begin_memcached(struct request *r, const struct frame *f, st
                             .n = first == 0 ? 0 : verb_is_get(v) ? f->argc - first : 1};
         r->merge = VALUES;
         if (ks.n > 0)
-            r->check = nut_check(frame_arg(f, first));
+            r->only.check = nut_check(frame_arg(f, first));
         if (ks.n == 0 && first > 0)
             request_say(r, lit("END\r\n"));             /* a gat without keys */
         else {
@@ -6817,16 +7054,9 @@ static void request_begin_memcached(struct request *r, const struct frame *f, st
 /* A request has been read: answer it, or ask who can.  False: no memory. */
 static bool request_begin(struct client *c, const struct frame *f, struct block *block)
 {
-    struct request *r = mem_zero(&c->pool->loop->mem, sizeof *r);
+    struct request *r = request_new(c);
     if (r == NULL)
         return false;
-    r->client = c;
-    r->pool = c->pool;
-    r->part = &r->one;
-    r->pool->open++;
-    r->open = 1;                            /* until all parts are asked */
-    list_push(&c->waiting, &r->in_client);
-    c->requests++;
     if (f->own != NULL)
         block = f->own;
     if (c->pool->conf->protocol == REDIS)
@@ -6842,7 +7072,7 @@ static bool request_begin(struct client *c, const struct frame *f, struct block 
  * and then the connection closes. */
 static void client_misspoke(struct client *c, const struct frame *f)
 {
-    struct request *r = mem_zero(&c->pool->loop->mem, sizeof *r);
+    struct request *r = request_new(c);
     c->leaving = true;
     if (!c->counted)
         c->pool->stats.client_err++;
@@ -6852,11 +7082,6 @@ static void client_misspoke(struct client *c, const struct frame *f)
         conn_touch(&c->conn);
         return;
     }
-    *r = (struct request){.client = c, .pool = c->pool, .open = 1};
-    r->pool->open++;
-    r->part = &r->one;
-    list_push(&c->waiting, &r->in_client);
-    c->requests++;
     request_say(r, bytes_of(f->why));
     if (f->odd != 0) {
         request_say(r, (struct bytes){&f->odd, 1});
@@ -7034,7 +7259,7 @@ static void pool_welcome(struct pool *pool, int fd)
     }
     c->pool = pool;
     c->number = pool->numbered++;
-    c->usual = USUAL_FIRST;
+    client_expect(c, USUAL_FIRST);
     c->known = pool->conf->redis_auth == NULL;
     list_init(&c->waiting);
     list_push(&pool->clients, &c->in_pool);

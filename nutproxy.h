@@ -496,7 +496,14 @@ struct bytes nut_tagged(struct bytes key, const char *tag);
 enum spread { KETAMA, MODULA, RANDOM };
 struct member { struct bytes name; uint32_t weight; bool out; };
 struct point  { uint64_t at; uint32_t server; };
-struct ring   { enum spread spread; uint32_t points; struct point *point; size_t size; };
+struct ring {
+    enum spread   spread;
+    uint32_t      points;
+    struct point *point;                /* by `at` */
+    uint32_t     *first;                /* KETAMA: the first point of each slice of 1 << shift values */
+    uint32_t      shift;
+    size_t        size;                 /* bytes behind `point`, with those of `first` */
+};
 
 #define NUT_NOBODY UINT32_MAX
 /* Build `ring` of those members that are not out.  False: no memory, and the
@@ -514,7 +521,7 @@ bool     nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, cons
                            uint32_t servers, uint64_t space, uint64_t *count);
 
 /* What a scanner says about the bytes it has seen so far. */
-enum scan { SCAN_DONE, SCAN_MORE, SCAN_BAD, SCAN_VALUE };
+enum scan { SCAN_DONE, SCAN_MORE, SCAN_BAD };
 
 struct span { uint32_t off, len; };     /* offsets, so that bytes may move */
 
@@ -541,7 +548,7 @@ struct verb {
 };
 
 /* An index of the command table, built once: a command is found in one step. */
-struct lexicon { uint16_t slot[1024]; };
+struct lexicon { struct { uint16_t row, len; } slot[1024]; };
 void                  nut_lexicon_build(struct lexicon *l);
 const struct command *nut_command_find(const struct lexicon *l, struct bytes name);
 
@@ -578,32 +585,48 @@ void      nut_frame_free(struct mem *m, struct frame *f);
 struct keyset { uint32_t first, step, n, also; };
 const char *nut_command_keys(const struct command *c, const struct frame *f, struct keyset *keys);
 
-/* One reply being scanned, however it is cut: every byte is shown once. */
-enum expect { RESP_REPLY, MC_LINE, MC_VALUES };
-struct reply {
-    enum expect expect;
-    bool        started;
-    char        kind;                   /* RESP: the first byte; memcached: 'V' for values, 'E' error, '+' else */
-    uint8_t     tail;                   /* bytes of CR LF still to come behind a value */
-    uint16_t    held;                   /* bytes of an unfinished line, in `line` */
-    uint64_t    open;                   /* values still to come */
-    uint64_t    count;                  /* RESP: elements of the outermost array */
-    size_t      need;                   /* bytes of the current value still to come */
-    struct bytes key;                   /* on VALUE: the key that the line names */
-    char        line[384];
+/* One key of a request.  A request that is split has a part for each server, and the
+ * keys of a part are a chain, in the order asked.  What a reply says to a key is
+ * noted here while the reply is scanned, so that merging need not look again. */
+#define NUT_NO_KEY UINT32_MAX
+struct asked {
+    uint32_t part;                      /* which part asks for it */
+    uint32_t next;                      /* the next key of that part, or NUT_NO_KEY */
+    uint32_t check;                     /* memcached: of the key that its VALUE line must name */
+    uint32_t len;                       /* bytes of the reply that are this key's; 0: none */
 };
-
-void      nut_reply_begin(struct reply *r, enum expect expect);
-/* Scan what belongs to this reply; *used says how many bytes that were.  VALUE:
- * a memcached VALUE line was read, look at r->key and call again with the rest. */
-enum scan nut_reply_scan(struct reply *r, struct bytes in, size_t *used);
-
-/* One key of a request that was split: which part asks for it.  memcached: its
- * check is compared with the key that a VALUE line names. */
-struct asked { uint32_t part, check; };
 uint32_t nut_check(struct bytes key);
 
-/* Make one reply of `n` parts' replies, which are used up.  False: no memory. */
+/* One reply being scanned, however it is cut: every byte is shown once. */
+enum expect {
+    RESP_REPLY,                         /* one value */
+    RESP_ITEMS,                         /* an array with a value for each key asked, or an error */
+    MC_LINE,                            /* what answers a request that is no get */
+    MC_VALUES                           /* VALUE ..., for keys asked, in that order; then END */
+};
+struct reply {
+    enum expect   expect;
+    bool          started;
+    char          kind;                 /* RESP: the first byte; memcached: 'V' for values, 'E' error, '+' else */
+    uint8_t       tail;                 /* bytes of CR LF still to come behind a value */
+    uint16_t      held;                 /* bytes of an unfinished line, in `line` */
+    uint32_t      key;                  /* the next key it may be about, or NUT_NO_KEY */
+    struct asked *asked, *about;        /* the keys; the one that the current VALUE is about */
+    uint64_t      open;                 /* values still to come */
+    uint64_t      rest;                 /* RESP_ITEMS: `open` when the current item is complete */
+    uint64_t      item;                 /* bytes of the current item before the ones shown now */
+    size_t        need;                 /* bytes of the current value still to come */
+    char          line[384];
+};
+
+/* `key` is the first of the keys in `asked` that are asked for, which RESP_REPLY and
+ * MC_LINE do not look at. */
+void      nut_reply_begin(struct reply *r, enum expect expect, struct asked *asked, uint32_t key);
+/* Scan what belongs to this reply; *used says how many bytes that were. */
+enum scan nut_reply_scan(struct reply *r, struct bytes in, size_t *used);
+
+/* Make one reply of `n` parts' replies, each scanned to its end; they are used up.
+ * False: no memory. */
 bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
                const struct asked *asked, uint32_t keys, struct queue *out);
 
