@@ -7,10 +7,10 @@
 # make clean
 
 PREFIX  = /usr/local
-CFLAGS  = -O2 -g
+CFLAGS  = -Os -g
 WARN    = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla
 HARDEN  = -fPIE -fstack-protector-strong
-SMALL   = -ffunction-sections -fdata-sections -Wl,--gc-sections
+SMALL   = -ffunction-sections -fdata-sections -Wl,--gc-sections -fno-asynchronous-unwind-tables -Wl,-z,noseparate-code
 MUSLCC  = musl-gcc
 MULTI  := $(shell gcc -print-multiarch 2>/dev/null)
 INIH    = /usr/lib/$(MULTI)/libinih.a

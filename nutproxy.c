@@ -57,6 +57,7 @@
 #endif
 #include "nutproxy.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,17 +76,26 @@
 /* A broken promise of ours.  A proxy that goes on may hand one client another
  * client's data, so this stays on in production. */
 #define must(c) \
-    do { if (!(c)) { fprintf(stderr, "%s:%d: must(%s)\n", __FILE__, __LINE__, #c); \
-                     abort(); } } while (0)
+    do { if (!(c)) must_not_be(__FILE__ ": must(" #c ")\n"); } while (0)
 
-static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
-static size_t most_of(size_t a, size_t b)  { return a > b ? a : b; }
-static bool is_digit(char c)               { return c >= '0' && c <= '9'; }
-static char lower(char c)                  { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
+_Noreturn static void must_not_be(const char *what)
+{
+    fputs(what, stderr);
+    abort();
+}
+
+/* The program is compiled to be small, and then a call is not worth saving.  It is for
+ * these: they are called for each request, or each byte of it. */
+#define QUICK __attribute__((always_inline)) static inline
+
+QUICK size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
+QUICK size_t most_of(size_t a, size_t b)  { return a > b ? a : b; }
+QUICK bool is_digit(char c)               { return c >= '0' && c <= '9'; }
+QUICK char lower(char c)                  { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
 
 static struct bytes bytes_of(const char *text) { return (struct bytes){text, strlen(text)}; }
 
-static struct bytes bytes_from(struct bytes b, size_t n)
+QUICK struct bytes bytes_from(struct bytes b, size_t n)
 {
     must(n <= b.len);
     return (struct bytes){b.at + n, b.len - n};
@@ -95,6 +105,9 @@ static bool bytes_same(struct bytes a, struct bytes b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
+
+/* Whether CR LF stands at `at`. */
+QUICK bool is_line_end(const char *at) { return at[0] == '\r' && at[1] == '\n'; }
 
 static bool starts_with(struct bytes b, struct bytes start)
 {
@@ -117,7 +130,7 @@ static bool same_word(struct bytes a, struct bytes b)
 
 #define EACH_OCTET(n) (UINT64_MAX / 255 * (n))      /* eight times the same octet */
 
-static uint64_t eight_at(const char *at)
+QUICK uint64_t eight_at(const char *at)
 {
     uint64_t w;
     memcpy(&w, at, sizeof w);
@@ -194,14 +207,148 @@ static size_t number_write(char *to, uint64_t n)
     return len;
 }
 
+/* ---- texts made to a format
+ *
+ * printf's words as far as we use them: %s %c %d %u %x %%, ll before a number, a
+ * width behind - or 0, a precision or .* of %s.  A libc's are ten times as large,
+ * and most of that is for floating point, of which we have none. */
+
+/* Where a text goes: to `to`, as far as there is room, or by way of it to a file. */
+struct out { char *to; size_t room, len; FILE *file; };
+
+static void out_put(struct out *o, struct bytes b)
+{
+    for (;;) {
+        size_t n = least_of(b.len, o->room - o->len);
+        copy(o->to + o->len, (struct bytes){b.at, n});
+        o->len += n;
+        b = bytes_from(b, n);
+        if (b.len == 0 || o->file == NULL)
+            return;
+        fwrite(o->to, 1, o->len, o->file);
+        o->len = 0;
+    }
+}
+
+static void out_fill(struct out *o, char c, size_t n)
+{
+    while (n-- > 0)
+        out_put(o, (struct bytes){&c, 1});
+}
+
+/* What stands between a '%' and its letter. */
+struct spec { bool left, zeros, given, wide; uint32_t width, precision; char letter; };
+
+static const char *spec_read(struct spec *s, const char *at)
+{
+    *s = (struct spec){.precision = UINT32_MAX};
+    for (; *at == '-' || *at == '0'; at++) {
+        s->left |= *at == '-';
+        s->zeros |= *at == '0';
+    }
+    for (; is_digit(*at); at++)
+        s->width = s->width * 10 + (uint32_t)(*at - '0');
+    if (*at == '.') {
+        s->given = at[1] == '*';
+        s->precision = 0;
+        for (at += s->given ? 2 : 1; is_digit(*at); at++)
+            s->precision = s->precision * 10 + (uint32_t)(*at - '0');
+    }
+    s->wide = at[0] == 'l' && at[1] == 'l';
+    at += s->wide ? 2 : 0;
+    s->letter = *at;
+    return at + 1;
+}
+
+/* Write `n` in hexadecimal at `to`, which has room for 16 bytes; how many it took. */
+static size_t hex_write(char *to, uint64_t n)
+{
+    size_t len = 1;
+    while (len < 16 && n >> 4 * len != 0)
+        len++;
+    for (size_t i = len; i > 0; n >>= 4)
+        to[--i] = "0123456789abcdef"[n & 15];
+    return len;
+}
+
+static void out_format(struct out *o, const char *at, va_list args)
+{
+    struct spec s;
+    char own[24];
+    while (*at != '\0') {
+        size_t plain = strcspn(at, "%");
+        out_put(o, (struct bytes){at, plain});
+        at += plain;
+        if (*at == '\0')
+            return;
+        at = spec_read(&s, at + 1);
+        struct bytes b = {own, 1};
+        if (s.given)
+            s.precision = (uint32_t)va_arg(args, int);
+        if (s.letter == 's') {
+            b.at = va_arg(args, const char *);
+            b.len = strnlen(b.at, s.precision);
+        } else if (s.letter == 'c') {
+            own[0] = (char)va_arg(args, int);
+        } else if (s.letter == 'd') {
+            int64_t n = s.wide ? va_arg(args, long long) : va_arg(args, int);
+            own[0] = '-';
+            b.len = n < 0 ? 1 + number_write(own + 1, 0 - (uint64_t)n) : number_write(own, (uint64_t)n);
+        } else if (s.letter == 'u' || s.letter == 'x') {
+            uint64_t n = s.wide ? va_arg(args, unsigned long long) : va_arg(args, unsigned);
+            b.len = s.letter == 'u' ? number_write(own, n) : hex_write(own, n);
+        } else {
+            own[0] = s.letter;              /* "%%" */
+        }
+        size_t fill = s.width > b.len ? s.width - b.len : 0;
+        out_fill(o, s.zeros ? '0' : ' ', s.left ? 0 : fill);
+        out_put(o, b);
+        out_fill(o, ' ', s.left ? fill : 0);
+    }
+}
+
+/* A text in `to`, which has `room`, its end included; how long it is.  What does not
+ * fit is cut off. */
+static size_t text_in_args(char *to, size_t room, const char *format, va_list args)
+{
+    struct out o = {.to = to, .room = room - 1};
+    out_format(&o, format, args);
+    to[o.len] = '\0';
+    return o.len;
+}
+
+__attribute__((format(printf, 3, 4)))
+static size_t text_in(char *to, size_t room, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    size_t len = text_in_args(to, room, format, args);
+    va_end(args);
+    return len;
+}
+
+__attribute__((format(printf, 2, 3)))
+static void say(FILE *file, const char *format, ...)
+{
+    char own[512];
+    struct out o = {.to = own, .room = sizeof own, .file = file};
+    va_list args;
+    va_start(args, format);
+    out_format(&o, format, args);
+    va_end(args);
+    fwrite(own, 1, o.len, file);
+}
+
+/* ---- lists */
+
 /* A ring of links through its head.  A link that is on no list is all NULL. */
 struct link { struct link *prev, *next; };
 
 static void list_init(struct link *head)        { head->prev = head->next = head; }
 static bool list_empty(const struct link *head) { return head->next == head; }
-static bool list_linked(const struct link *l)   { return l->next != NULL; }
+QUICK bool list_linked(const struct link *l)   { return l->next != NULL; }
 
-static void list_push(struct link *head, struct link *l)
+QUICK void list_push(struct link *head, struct link *l)
 {
     must(!list_linked(l));
     l->prev = head->prev;
@@ -210,7 +357,7 @@ static void list_push(struct link *head, struct link *l)
     head->prev = l;
 }
 
-static void list_cut(struct link *l)
+QUICK void list_cut(struct link *l)
 {
     must(list_linked(l));
     l->prev->next = l->next;
@@ -238,23 +385,21 @@ struct spare { struct spare *next; };
 
 /* The shelf for `n` bytes, and in *size what a thing on it takes.  NULL: it is
  * so large that it goes to the system and back. */
-static struct shelf *mem_shelf(struct mem *m, size_t n, size_t *size)
+QUICK struct shelf *mem_shelf(struct mem *m, size_t n, size_t *size)
 {
     if (n <= SMALL_MOST) {
         size_t i = n == 0 ? 0 : (n - 1) / SMALL_STEP;
         *size = (i + 1) * SMALL_STEP;
         return &m->small[i];
     }
-    size_t i = 0;
-    for (*size = LARGE_LEAST; *size < n && i < NUT_LARGE_SHELVES; *size *= 2)
-        i++;
-    if (i < NUT_LARGE_SHELVES)
-        return &m->large[i];
-    *size = n;
-    return NULL;
+    size_t i = 64 - (size_t)__builtin_clzll((n - 1) / LARGE_LEAST | 1);     /* 2^i KiB are enough ... */
+    if (n <= LARGE_LEAST)
+        i = 0;                              /* ... or 1 */
+    *size = i < NUT_LARGE_SHELVES ? (size_t)LARGE_LEAST << i : n;
+    return i < NUT_LARGE_SHELVES ? &m->large[i] : NULL;
 }
 
-static bool mem_denied(struct mem *m)
+QUICK bool mem_denied(struct mem *m)
 {
     if (m->deny_at == 0 || --m->deny_at > 0)
         return false;
@@ -319,7 +464,7 @@ static void *mem_fetch(struct mem *m, size_t size)
 }
 
 /* `size` bytes of a shelf's things, of no particular content; NULL when memory is short. */
-static inline void *shelf_take(struct mem *m, struct shelf *s, size_t size)
+QUICK void *shelf_take(struct mem *m, struct shelf *s, size_t size)
 {
     if (mem_denied(m))
         return NULL;
@@ -333,7 +478,7 @@ static inline void *shelf_take(struct mem *m, struct shelf *s, size_t size)
 }
 
 /* `n` bytes. */
-static inline void *mem_take(struct mem *m, size_t n)
+static void *mem_take(struct mem *m, size_t n)
 {
     size_t size;
     struct shelf *s = mem_shelf(m, n, &size);
@@ -341,7 +486,7 @@ static inline void *mem_take(struct mem *m, size_t n)
 }
 
 /* Take back what mem_take gave for the same `n`. */
-static inline void mem_give(struct mem *m, void *p, size_t n)
+static void mem_give(struct mem *m, void *p, size_t n)
 {
     size_t size;
     if (p == NULL)
@@ -1003,7 +1148,7 @@ bool nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
         new.point = mem_take(m, new.size);
         if (new.point == NULL)
             return false;
-        new.first = (uint32_t *)(new.point + most);
+        new.first = slices > 0 ? (uint32_t *)(new.point + most) : NULL;
         if (spread == KETAMA)
             ketama_place(&new, member, n, total, live);
         else
@@ -1019,7 +1164,7 @@ bool nut_ring_build(struct mem *m, struct ring *ring, enum spread spread,
 static uint32_t ring_search(const struct ring *ring, uint64_t at)
 {
     uint32_t low = 0, high = ring->points;
-    if (ring->shift < 32 && at <= UINT32_MAX) {         /* ketama's */
+    if (ring->first != NULL && at <= UINT32_MAX) {
         for (low = ring->first[at >> ring->shift]; low < high && ring->point[low].at < at; low++)
             ;
         return low;
@@ -1187,7 +1332,7 @@ bool nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, const st
 
 static const struct command commands[] = {
 #define ROW(name, arity, first, last, step, keys, way, merge, access) \
-    {name, arity, first, last, step, keys, way, merge, access},
+    {name, sizeof name - 1, arity, first, last, step, keys, way, merge, access},
     NUT_COMMANDS(ROW)
 #undef ROW
 };
@@ -1200,21 +1345,16 @@ static uint32_t lexicon_slot(struct bytes name)
     return (h ^ h >> 15) % countof(((struct lexicon *)0)->slot);
 }
 
-static struct bytes lexicon_name(const struct lexicon *l, uint32_t at)
-{
-    return (struct bytes){commands[l->slot[at].row - 1].name, l->slot[at].len};
-}
+static struct bytes command_name(const struct command *c) { return (struct bytes){c->name, c->len}; }
 
 void nut_lexicon_build(struct lexicon *l)
 {
     *l = (struct lexicon){0};
     for (size_t i = 0; i < countof(commands); i++) {
-        struct bytes name = bytes_of(commands[i].name);
-        uint32_t at = lexicon_slot(name);
-        while (l->slot[at].row != 0)
+        uint32_t at = lexicon_slot(command_name(&commands[i]));
+        while (l->slot[at] != 0)
             at = (at + 1) % countof(l->slot);
-        l->slot[at].row = (uint16_t)(i + 1);    /* a few hundred rows */
-        l->slot[at].len = (uint16_t)name.len;
+        l->slot[at] = (uint16_t)(i + 1);        /* a few hundred rows */
     }
 }
 
@@ -1222,9 +1362,11 @@ const struct command *nut_command_find(const struct lexicon *l, struct bytes nam
 {
     if (name.len > 32)                          /* longer than any of ours */
         return NULL;
-    for (uint32_t at = lexicon_slot(name); l->slot[at].row != 0; at = (at + 1) % countof(l->slot))
-        if (same_word(name, lexicon_name(l, at)))
-            return &commands[l->slot[at].row - 1];
+    for (uint32_t at = lexicon_slot(name); l->slot[at] != 0; at = (at + 1) % countof(l->slot)) {
+        const struct command *c = &commands[l->slot[at] - 1];
+        if (same_word(name, command_name(c)))
+            return c;
+    }
     return NULL;
 }
 
@@ -1270,7 +1412,7 @@ static bool frame_grow(struct mem *m, struct frame *f)
     return true;
 }
 
-static bool frame_word(struct mem *m, struct frame *f, size_t off, size_t len)
+QUICK bool frame_word(struct mem *m, struct frame *f, size_t off, size_t len)
 {
     if (f->argc == f->cap && !frame_grow(m, f))
         return false;
@@ -1278,7 +1420,7 @@ static bool frame_word(struct mem *m, struct frame *f, size_t off, size_t len)
     return true;
 }
 
-static struct bytes frame_arg(const struct frame *f, uint32_t i)
+QUICK struct bytes frame_arg(const struct frame *f, uint32_t i)
 {
     must(i < f->argc);
     return (struct bytes){f->text.at + f->argv[i].off, f->argv[i].len};
@@ -1297,7 +1439,7 @@ static size_t resp_head(struct bytes in, size_t at, char mark, size_t *n)
     *n = (size_t)(head[1] - '0');
     for (; i < 6 && is_digit(head[i]); i++)
         *n = *n * 10 + (size_t)(head[i] - '0');
-    return head[i] == '\r' && head[i + 1] == '\n' ? i + 2 : 0;
+    return is_line_end(head + i) ? i + 2 : 0;
 }
 
 /* Read the number of a line like "*3\r\n" at *pos, whose mark was seen.  *pos
@@ -1483,7 +1625,7 @@ static enum scan resp_word(struct mem *m, struct frame *f, struct bytes in)
         f->total = at + len + 2;
         return SCAN_MORE;
     }
-    if (in.at[at + len] != '\r' || in.at[at + len + 1] != '\n')
+    if (!is_line_end(in.at + at + len))
         return frame_bad(f, "-ERR Protocol error: a word is longer than its length\r\n");
     if (!frame_word(m, f, at, len))
         return frame_bad(f, "-ERR proxy is out of memory\r\n");
@@ -1600,7 +1742,7 @@ const char *nut_command_keys(const struct command *c, const struct frame *f, str
 {
     const char *refusal = NULL;
     *keys = (struct keyset){.step = 1};
-    switch (c->keys) {
+    switch ((enum keys)c->keys) {
     case NONE:    break;
     case SPAN:    return keys_span(c, f, keys);
     case COUNT1:  return keys_counted(f, 1, keys);
@@ -1643,7 +1785,7 @@ static bool command_fits(const struct command *c, uint32_t argc)
 /* ---- memcached requests */
 
 static const struct verb verbs[] = {
-#define ROW(name, shape, least, most, way) {name, shape, least, most, way},
+#define ROW(name, shape, least, most, way) {name, sizeof name - 1, shape, least, most, way},
     NUT_VERBS(ROW)
 #undef ROW
 };
@@ -1652,7 +1794,7 @@ static const struct verb verbs[] = {
 static const struct verb *verb_find(struct bytes name)
 {
     for (size_t i = 0; i < countof(verbs); i++)
-        if (verbs[i].name[0] == name.at[0] && bytes_same(name, bytes_of(verbs[i].name)))
+        if (verbs[i].name[0] == name.at[0] && bytes_same(name, (struct bytes){verbs[i].name, verbs[i].len}))
             return &verbs[i];
     return NULL;
 }
@@ -1723,7 +1865,7 @@ static bool mc_words(struct mem *m, struct frame *f, struct bytes in, size_t len
 static const char *mc_numbers(struct frame *f)
 {
     uint64_t any;
-    switch (f->verb->shape) {
+    switch ((enum shape)f->verb->shape) {
     case CAS:
         if (!mc_number(frame_arg(f, 5), UINT64_MAX, &f->amount))
             return BAD_FORMAT;
@@ -1755,7 +1897,7 @@ static const char *mc_numbers(struct frame *f)
 /* Where the first key stands in a line of that shape; 0: it has none. */
 static uint32_t verb_first_key(const struct verb *v)
 {
-    switch (v->shape) {
+    switch ((enum shape)v->shape) {
     case FREE: case NUMERAL: case META: return 0;
     case TOUCHES:                       return 2;
     case KEYS: case BLOCK: case CAS: case DELETE: case DELTA: case EXPTIME: break;
@@ -1847,7 +1989,7 @@ enum scan nut_mc_request(struct mem *m, struct frame *f, struct bytes in)
         if (in.len < f->total)
             return SCAN_MORE;
         f->data.off = (uint32_t)f->pos;         /* a line is at most NUT_GET_MAX */
-        if (memcmp(in.at + f->total - 2, "\r\n", 2) != 0 && f->refusal == NULL)
+        if (!is_line_end(in.at + f->total - 2) && f->refusal == NULL)
             f->refusal = "CLIENT_ERROR bad data chunk\r\n";
         f->pos = f->total;
     }
@@ -2006,7 +2148,7 @@ static bool resp_reply_line(struct reply *r, struct bytes line)
 static size_t resp_bulk(struct bytes in, size_t at)
 {
     size_t n, head = resp_head(in, at, '$', &n);
-    if (head == 0 || in.len - at - head < n + 2 || memcmp(in.at + at + head + n, "\r\n", 2) != 0)
+    if (head == 0 || in.len - at - head < n + 2 || !is_line_end(in.at + at + head + n))
         return 0;
     return head + n + 2;
 }
@@ -2031,24 +2173,31 @@ static bool mc_value_key(struct reply *r, struct bytes key)
     return true;
 }
 
+/* Where the digits that stand at `at` end. */
+static size_t digits_end(struct bytes b, size_t at)
+{
+    while (at < b.len && is_digit(b.at[at]))
+        at++;
+    return at;
+}
+
 /* "VALUE key flags bytes [unique]": whose value comes, and how long it is. */
 static bool mc_value_line(struct reply *r, struct bytes line)
 {
-    struct bytes word[5];
-    uint32_t n = 0;
+    size_t key = sizeof "VALUE " - 1, key_end = find(line, key, ' ');
+    size_t flags = least_of(key_end + 1, line.len), flags_end = digits_end(line, flags);
+    size_t size = least_of(flags_end + 1, line.len), size_end = digits_end(line, size);
+    size_t unique = least_of(size_end + 1, line.len);
     uint64_t len;
-    for (size_t at = 0; at < line.len; ) {
-        size_t end = find(line, at, ' ');
-        if (n == countof(word) || end == at)
-            return false;
-        word[n++] = (struct bytes){line.at + at, end - at};
-        at = end + 1;
-    }
-    if (n < 4 || !number_read(word[3], UINT32_MAX, &len))
+    if (key_end == key || flags_end == flags || flags_end == line.len || line.at[flags_end] != ' ' ||
+        !number_read((struct bytes){line.at + size, size_end - size}, UINT32_MAX, &len))
+        return false;
+    if (size_end < line.len &&
+        (line.at[size_end] != ' ' || unique == line.len || digits_end(line, unique) < line.len))
         return false;
     r->need = len;
     r->tail = 2;
-    return mc_value_key(r, word[1]);
+    return mc_value_key(r, (struct bytes){line.at + key, key_end - key});
 }
 
 /* Whether a line can answer a request that is no get: a number, or one of the
@@ -2056,10 +2205,7 @@ static bool mc_value_line(struct reply *r, struct bytes line)
 static bool mc_is_answer(struct bytes line)
 {
     static const char *const word[] = {"STORED", "NOT_STORED", "NOT_FOUND", "DELETED", "TOUCHED", "EXISTS"};
-    size_t digits = 0;
-    while (digits < line.len && is_digit(line.at[digits]))
-        digits++;
-    if (digits > 0 && digits == line.len)
+    if (line.len > 0 && digits_end(line, 0) == line.len)
         return true;
     for (size_t i = 0; i < countof(word); i++)
         if (bytes_same(line, bytes_of(word[i])))
@@ -2090,6 +2236,11 @@ static bool mc_reply_line(struct reply *r, struct bytes line)
 static enum scan reply_value(struct reply *r, struct bytes in, size_t *at)
 {
     size_t n = least_of(r->need, in.len - *at);
+    if (r->tail == 2 && in.len - *at - n >= 2 && is_line_end(in.at + *at + n)) {
+        *at += n + 2;                       /* all is there */
+        r->need = r->tail = 0;
+        return SCAN_DONE;
+    }
     r->need -= n;
     *at += n;
     while (r->need == 0 && r->tail > 0) {
@@ -2441,18 +2592,13 @@ struct conf {
 static void conf_write(struct conf *c, struct queue *to, int line, const char *format, const char *a, const char *b)
 {
     char text[512];
-    int n;
-    if (line > 0)
-        n = snprintf(text, sizeof text, "%s:%d: ", c->file, line);
-    else
-        n = snprintf(text, sizeof text, "%s: ", c->file);
-    size_t at = least_of((size_t)(n < 0 ? 0 : n), sizeof text / 2);
+    size_t at = line > 0 ? text_in(text, sizeof text / 2, "%s:%d: ", c->file, line)
+                         : text_in(text, sizeof text / 2, "%s: ", c->file);
     /* The formats are ours, with at most two %s. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    n = snprintf(text + at, sizeof text - at - 1, format, a, b);
+    at += text_in(text + at, sizeof text - at - 1, format, a, b);
 #pragma GCC diagnostic pop
-    at = least_of(at + (size_t)(n < 0 ? 0 : n), sizeof text - 2);
     text[at++] = '\n';
     (void)nut_queue_put(&c->mem, to, (struct bytes){text, at});
 }
@@ -3286,9 +3432,9 @@ static bool conf_pool_same(const struct pool_conf *a, const struct pool_conf *b)
 static const char *server_address(const struct server_conf *s, char to[ADDRESS_TEXT])
 {
     bool bare = s->port != 0 && strchr(s->host, ':') != NULL;
-    int n = snprintf(to, ADDRESS_TEXT, "%s%s%s", bare ? "[" : "", s->host, bare ? "]" : "");
+    size_t n = text_in(to, ADDRESS_TEXT, "%s%s%s", bare ? "[" : "", s->host, bare ? "]" : "");
     if (s->port != 0)
-        snprintf(to + n, ADDRESS_TEXT - (size_t)n, ":%u", (unsigned)s->port);
+        text_in(to + n, ADDRESS_TEXT - n, ":%u", (unsigned)s->port);
     return to;
 }
 
@@ -3331,7 +3477,7 @@ static void conf_sample(FILE *to)
           "; This is what `nutproxy --print-config` prints.\n\n"
           "; The process.\n[nutproxy]\n", to);
     for (size_t i = 0; i < countof(process_key); i++)
-        fprintf(to, "\n; %s\n; %s = %s\n", process_key[i].doc, process_key[i].name,
+        say(to, "\n; %s\n; %s = %s\n", process_key[i].doc, process_key[i].name,
                 process_key[i].preset != NULL ? process_key[i].preset : "");
     fputs("\n; A pool of servers: one section for each, named as you like.\n[alpha]\n", to);
     for (size_t i = 0; i < countof(pool_key); i++) {
@@ -3340,14 +3486,14 @@ static void conf_sample(FILE *to)
         for (size_t j = 0; j < countof(conf_sample_pool); j++)
             if (strcmp(conf_sample_pool[j].key, k->name) == 0)
                 value = conf_sample_pool[j].value;
-        fprintf(to, "\n; %s", k->doc);
+        say(to, "\n; %s", k->doc);
         if (value != NULL && k->preset != NULL && k->preset[0] != '!')
-            fprintf(to, " (default: %s)", k->preset);
+            say(to, " (default: %s)", k->preset);
         fputs("\n", to);
         if (value != NULL)
-            fprintf(to, "%s =%s%s\n", k->name, value[0] == '\n' ? "" : " ", value);
+            say(to, "%s =%s%s\n", k->name, value[0] == '\n' ? "" : " ", value);
         else
-            fprintf(to, "; %s = %s\n", k->name, k->preset != NULL ? k->preset : "");
+            say(to, "; %s = %s\n", k->name, k->preset != NULL ? k->preset : "");
     }
     fputs(conf_sample_more, to);
 }
@@ -3972,9 +4118,9 @@ static void pen_quoted(struct pen *pen, struct bytes value)
     pen_put(pen, lit("\""));
     for (size_t i = 0; i < value.len; i++) {
         char c = value.at[i];
-        int n = snprintf(escaped, sizeof escaped, octet(c) < ' ' || c == 0x7f ? "\\x%02x" : c == '"' || c == '\\' ?
-                         "\\%c" : "%c", octet(c));
-        pen_put(pen, (struct bytes){escaped, (size_t)n});
+        size_t n = text_in(escaped, sizeof escaped, octet(c) < ' ' || c == 0x7f ? "\\x%02x"
+                           : c == '"' || c == '\\' ? "\\%c" : "%c", octet(c));
+        pen_put(pen, (struct bytes){escaped, n});
     }
     pen_put(pen, lit("\""));
 }
@@ -4096,7 +4242,6 @@ static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -4195,9 +4340,15 @@ static void line_add(struct log_line *l, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(l->text + l->len, sizeof l->text - l->len, format, args);
+    l->len += text_in_args(l->text + l->len, sizeof l->text - l->len, format, args);
     va_end(args);
-    l->len = least_of(l->len + (size_t)(n < 0 ? 0 : n), sizeof l->text - 1);
+}
+
+/* A date, `between`, and a time with its milliseconds. */
+static void line_time(struct log_line *l, const struct tm *tm, char between, uint64_t us)
+{
+    line_add(l, "%04d-%02d-%02d%c%02d:%02d:%02d.%03u", tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday, between,
+             tm->tm_hour, tm->tm_min, tm->tm_sec, (unsigned)(us / 1000 % 1000));
 }
 
 /* ,"name":"text", with what JSON cannot hold replaced. */
@@ -4235,8 +4386,9 @@ static void line_as_json(struct log_line *l, enum event event, const char *pool,
     time_t seconds = (time_t)(us / 1000000);
     struct tm tm;
     gmtime_r(&seconds, &tm);
-    l->len += strftime(l->text + l->len, 64, "{\"time\":\"%Y-%m-%dT%H:%M:%S", &tm);
-    line_add(l, ".%03uZ\"", (unsigned)(us / 1000 % 1000));
+    line_add(l, "{\"time\":\"");
+    line_time(l, &tm, 'T', us);
+    line_add(l, "Z\"");
     line_json(l, "level", level_name(events[event].level));
     line_json(l, "event", events[event].name);
     line_json(l, "pool", pool);
@@ -4254,8 +4406,9 @@ static void line_as_text(struct log_line *l, const char *text)
     struct tm tm;
     if (!logger.journal) {
         localtime_r(&seconds, &tm);
-        l->len += strftime(l->text + l->len, 64, "[%Y-%m-%d %H:%M:%S", &tm);
-        line_add(l, ".%03u] ", (unsigned)(us / 1000 % 1000));
+        line_add(l, "[");
+        line_time(l, &tm, ' ', us);
+        line_add(l, "] ");
     }
     size_t from = l->len, n;
     line_add(l, "%s", text);
@@ -4286,7 +4439,7 @@ static void log_of(enum event event, const char *pool, const struct server_conf 
     else if (server != NULL)
         line_add(&said, "server '%.255s' (%s) ", server->name, address);
     va_start(args, format);
-    (void)vsnprintf(said.text + said.len, sizeof said.text - said.len, format, args);
+    text_in_args(said.text + said.len, sizeof said.text - said.len, format, args);
     va_end(args);
     if (logger.journal)
         line_add(&line, "<%d>", level == LOG_ALWAYS ? LOG_NOTICE : level);
@@ -4308,7 +4461,7 @@ static bool log_is_journal(void)
     struct stat st;
     if (stream == NULL || fstat(STDERR_FILENO, &st) == -1)
         return false;
-    snprintf(own, sizeof own, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    text_in(own, sizeof own, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
     return strcmp(stream, own) == 0;
 }
 
@@ -4629,7 +4782,7 @@ static bool address_read(struct address *a, const char *host, uint16_t port)
     char service[8];
     struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM,
                                      .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    snprintf(service, sizeof service, "%u", (unsigned)port);
+    text_in(service, sizeof service, "%u", (unsigned)port);
     if (getaddrinfo(host, service, &hints, &found) != 0)
         return false;
     memcpy(&a->is, found->ai_addr, found->ai_addrlen);
@@ -4643,7 +4796,7 @@ static bool address_resolve(struct address *a, const char *host, uint16_t port)
 {
     char service[8];
     struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    snprintf(service, sizeof service, "%u", (unsigned)port);
+    text_in(service, sizeof service, "%u", (unsigned)port);
     if (getaddrinfo(host, service, &hints, &found) != 0)
         return false;
     memcpy(&a->is, found->ai_addr, found->ai_addrlen);
@@ -4703,20 +4856,55 @@ static bool socket_path_clear(const struct address *a)
 
 #define SOCKET_TEXT 128
 
+/* An IPv6 address as RFC 5952 writes it, in `to`: the longest run of zeros, of two
+ * groups or more, is left out.  How long it is. */
+static size_t inet6_text(const struct in6_addr *a, char *to, size_t room)
+{
+    const unsigned char *at = a->s6_addr;
+    int from = 8, zeros = 1;                /* the run that is left out, if it is longer than that */
+    if (IN6_IS_ADDR_V4MAPPED(a))
+        return text_in(to, room, "::ffff:%u.%u.%u.%u", at[12], at[13], at[14], at[15]);
+    for (int i = 0, run = 0; i < 8; i++) {
+        run = at[2 * i] == 0 && at[2 * i + 1] == 0 ? run + 1 : 0;
+        if (run > zeros) {
+            zeros = run;
+            from = i + 1 - run;
+        }
+    }
+    size_t len = 0;
+    for (int i = 0; i < 8; i++) {
+        if (i == from) {
+            len += text_in(to + len, room - len, "::");
+            i += zeros - 1;
+            continue;
+        }
+        len += text_in(to + len, room - len, i > 0 && i != from + zeros ? ":%x" : "%x", at[2 * i] << 8 | at[2 * i + 1]);
+    }
+    return len;
+}
+
 /* The address at the other end of a socket (`other`) or at this one, in `to`. */
 static const char *socket_text(int fd, bool other, char to[SOCKET_TEXT])
 {
-    struct sockaddr_storage is = {0};
-    socklen_t len = sizeof is;
-    char host[64], port[8];
-    int failed = other ? getpeername(fd, (struct sockaddr *)&is, &len) : getsockname(fd, (struct sockaddr *)&is, &len);
-    if (failed == 0 && is.ss_family == AF_UNIX)
-        snprintf(to, SOCKET_TEXT, "%s", other ? "of a unix socket" : ((struct sockaddr_un *)&is)->sun_path);
-    else if (failed == 0 && getnameinfo((struct sockaddr *)&is, len, host, sizeof host, port, sizeof port,
-                                        NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-        snprintf(to, SOCKET_TEXT, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
-    else
-        snprintf(to, SOCKET_TEXT, "of nowhere");
+    struct address a = {.len = sizeof a.is};
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&a.is;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a.is;
+    int failed = other ? getpeername(fd, (struct sockaddr *)&a.is, &a.len)
+                       : getsockname(fd, (struct sockaddr *)&a.is, &a.len);
+    if (failed == 0 && a.is.ss_family == AF_UNIX) {
+        text_in(to, SOCKET_TEXT, "%s", other ? "of a unix socket" : ((struct sockaddr_un *)&a.is)->sun_path);
+    } else if (failed == 0 && a.is.ss_family == AF_INET) {
+        const unsigned char *at = (const unsigned char *)&in->sin_addr;
+        text_in(to, SOCKET_TEXT, "%u.%u.%u.%u:%u", at[0], at[1], at[2], at[3], ntohs(in->sin_port));
+    } else if (failed == 0 && a.is.ss_family == AF_INET6) {
+        size_t len = text_in(to, SOCKET_TEXT, "[");
+        len += inet6_text(&in6->sin6_addr, to + len, SOCKET_TEXT - len);
+        if (in6->sin6_scope_id != 0)
+            len += text_in(to + len, SOCKET_TEXT - len, "%%%u", in6->sin6_scope_id);
+        text_in(to + len, SOCKET_TEXT - len, "]:%u", ntohs(in6->sin6_port));
+    } else {
+        text_in(to, SOCKET_TEXT, "of nowhere");
+    }
     return to;
 }
 
@@ -5242,13 +5430,12 @@ enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_SELECT };
     _( ETIMEDOUT,     "Connection timed out"              ) \
     _( -1,            "Input/output error"                )
 
-static const struct trouble { int why; const char *reason; struct bytes text[2][2]; } troubles[] = {
+static const struct trouble { int why; char reason[28], text[2][2][80]; } troubles[] = {
 #define UNSENT ": the request was not sent\r\n"
 #define MAYBE  ": the request may have been applied\r\n"
-#define TEXT_OF(s) {"" s, sizeof(s) - 1}
 #define ROW(why, reason) \
-    {why, reason, {{TEXT_OF("SERVER_ERROR " reason MAYBE), TEXT_OF("SERVER_ERROR " reason UNSENT)}, \
-                   {TEXT_OF("-ERR " reason MAYBE),         TEXT_OF("-ERR " reason UNSENT)}}},
+    {why, reason, {{"SERVER_ERROR " reason MAYBE, "SERVER_ERROR " reason UNSENT}, \
+                   {"-ERR " reason MAYBE,         "-ERR " reason UNSENT}}},
     TROUBLES(ROW)
 #undef ROW
 };
@@ -5263,7 +5450,7 @@ static const struct trouble *trouble_for(int why)
 
 static struct bytes trouble_text(int64_t protocol, int why, bool unsent)
 {
-    return trouble_for(why)->text[protocol == REDIS][unsent];
+    return bytes_of(trouble_for(why)->text[protocol == REDIS][unsent]);
 }
 
 struct request;
@@ -5670,11 +5857,12 @@ static void server_mark_down(struct server *s)
 
 static void server_mark_up(struct server *s)
 {
+    uint64_t after = s->pool->loop->now - s->down_at;
     s->down = false;
     s->failures = 0;
     list_cut(&s->in_down);
-    log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %.1f s",
-           (double)(s->pool->loop->now - s->down_at) / 1e3);
+    log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
+           (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
     if (s->pool->conf->auto_eject_hosts)
         pool_ring(s->pool);
 }
@@ -6805,7 +6993,7 @@ static void say_command(struct request *r, const struct command *c)
     char small[NAME_MOST];
     const int number[] = {c->arity, c->first, c->last, c->step};
     request_say(r, lit("*10\r\n"));
-    request_say_bulk(r, name_lower(bytes_of(c->name), small));
+    request_say_bulk(r, name_lower(command_name(c), small));
     for (size_t i = 0; i < countof(number); i++) {
         if (i == 1)                         /* behind the arity stand the flags */
             request_say(r, c->access == READ ? lit("*1\r\n+readonly\r\n")
@@ -6924,7 +7112,7 @@ static bool request_is_in_multi(struct request *r, const struct command *c)
         request_say(r, lit("-EXECABORT Transaction discarded: MULTI is not served by this proxy\r\n"));
         return true;
     } else if (c->way < HERE && c->access != READ) {
-        request_refuse(r, lit("-ERR command"), name_lower(bytes_of(c->name), small),
+        request_refuse(r, lit("-ERR command"), name_lower(command_name(c), small),
                        lit(" was not executed: it stands behind a MULTI, which is not served by this proxy\r\n"));
         return true;
     }
@@ -6954,7 +7142,7 @@ static uint32_t request_one_server(struct request *r, const struct frame *f, str
     if (same)
         return server;
     char small[NAME_MOST];
-    request_refuse(r, lit("-CROSSSLOT keys of"), name_lower(bytes_of(c->name), small),
+    request_refuse(r, lit("-CROSSSLOT keys of"), name_lower(command_name(c), small),
                    lit(" are on different servers\r\n"));
     return NUT_NOBODY;
 }
@@ -7010,11 +7198,11 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
     } else if (c->way == HERE) {
         request_here(r, f, c);
     } else if (!command_is_served(c)) {
-        request_refuse(r, lit("-ERR command"), name_lower(name, small), refusal_reason(c->way));
+        request_refuse(r, lit("-ERR command"), name_lower(name, small), refusal_reason((enum way)c->way));
     } else {
         const char *refusal = nut_command_keys(c, f, &ks);
         if (refusal == NULL) {
-            r->merge = c->merge;
+            r->merge = (enum merge)c->merge;
             request_route(r, f, block, ks, c);
             return;
         }
@@ -7582,7 +7770,7 @@ static void json_name(struct pen *j, struct bytes name)
     while (name.len > 0) {
         size_t n = yaml_character(name);
         if (name.at[0] == '"' || name.at[0] == '\\' || octet(name.at[0]) < ' ') {
-            snprintf(escaped, sizeof escaped, "\\u%04x", octet(name.at[0]));
+            text_in(escaped, sizeof escaped, "\\u%04x", octet(name.at[0]));
             pen_put(j, bytes_of(escaped));
         } else {
             pen_put(j, n == 0 ? lit("?") : (struct bytes){name.at, n});     /* what is no UTF-8 is no JSON */
@@ -7887,32 +8075,122 @@ static bool conf_load(struct conf *conf, const char *path, bool yaml)
     bool ok = conf_file(conf, path, yaml);
     queue_print(&conf->told, stderr);
     if (!ok)
-        fprintf(stderr, "nutproxy: configuration file '%s' syntax is invalid\n", path);
+        say(stderr, "nutproxy: configuration file '%s' syntax is invalid\n", path);
     return ok;
 }
 
 /* Say on stderr what went wrong, and what the tool is given. */
 static int tool_bad(const char *what, const char *word, const char *usage)
 {
-    fprintf(stderr, "nutproxy: %s%s%s%s\nUsage: %s\n", what, word == NULL ? "" : " '", word == NULL ? "" : word,
+    say(stderr, "nutproxy: %s%s%s%s\nUsage: %s\n", what, word == NULL ? "" : " '", word == NULL ? "" : word,
             word == NULL ? "" : "'", usage);
     return 1;
 }
 
-/* Help (`c` is h), or tell of an option that getopt_long did not take; the exit
- * status. */
-static int tool_bad_option(int c, char **argv, const char *usage)
+/* ---- options, as getopt_long takes them */
+
+struct option_row { char name[16], letter; bool valued, only_long; };
+
+/* The words behind the program's name.  Options stand where they like: what is none
+ * is moved to argv[1] and behind, and counted. */
+struct words {
+    int         argc;
+    char      **argv;
+    int         at;                         /* words looked at */
+    int         operands;
+    const char *letters;                    /* that are left of a word like -tv */
+    const char *word;                       /* the last option, as it was written */
+    const char *value;
+    char        letter;
+};
+
+enum { OPTIONS_END = 0, OPTION_UNKNOWN = '?', OPTION_BARE = ':' };
+
+/* The value of an option, from behind it or from the next word. */
+static int option_value(struct words *w, const struct option_row *row, const char *behind)
 {
-    const char *word = argv[optind - 1];    /* NULL: a value is missing at the very end */
-    char letter[3] = {'-', (char)optopt, '\0'};
+    w->letter = row->letter;
+    w->value = behind;
+    if (row->valued && behind == NULL && w->at + 1 < w->argc)
+        w->value = w->argv[++w->at];
+    return row->valued && w->value == NULL ? OPTION_BARE : row->letter;
+}
+
+/* "--name" or "--name=value"; a name may be cut short where it is told apart. */
+static int option_long(struct words *w, const struct option_row *row, size_t rows)
+{
+    const struct option_row *found = NULL;
+    const char *name = w->word + 2, *value = strchr(name, '=');
+    size_t len = value == NULL ? strlen(name) : (size_t)(value - name);
+    uint32_t alike = 0;
+    for (size_t i = 0; i < rows; i++) {
+        if (strncmp(row[i].name, name, len) != 0)
+            continue;
+        found = &row[i];
+        if (row[i].name[len] == '\0') {
+            alike = 1;
+            break;
+        }
+        alike++;
+    }
+    if (alike != 1 || (value != NULL && !found->valued))
+        return OPTION_UNKNOWN;
+    return option_value(w, found, value == NULL ? NULL : value + 1);
+}
+
+static int option_short(struct words *w, const struct option_row *row, size_t rows)
+{
+    w->letter = *w->letters++;
+    for (size_t i = 0; i < rows; i++) {
+        if (row[i].letter != w->letter || row[i].only_long)
+            continue;
+        if (!row[i].valued)
+            return w->letter;
+        const char *behind = *w->letters == '\0' ? NULL : w->letters;
+        w->letters = "";
+        return option_value(w, &row[i], behind);
+    }
+    return OPTION_UNKNOWN;
+}
+
+/* The letter of the next option; OPTION_UNKNOWN or OPTION_BARE when it is none, or
+ * lacks its value; OPTIONS_END when all that is left are operands. */
+static int option_next(struct words *w, const struct option_row *row, size_t rows)
+{
+    if (w->letters != NULL && *w->letters != '\0')
+        return option_short(w, row, rows);
+    while (w->at + 1 < w->argc) {
+        char *word = w->argv[++w->at];
+        if (word[0] != '-' || word[1] == '\0') {
+            w->argv[++w->operands] = word;
+            continue;
+        }
+        w->word = word;
+        if (strcmp(word, "--") == 0) {
+            while (w->at + 1 < w->argc)
+                w->argv[++w->operands] = w->argv[++w->at];
+            return OPTIONS_END;
+        }
+        if (word[1] == '-')
+            return option_long(w, row, rows);
+        w->letters = word + 1;
+        return option_short(w, row, rows);
+    }
+    return OPTIONS_END;
+}
+
+/* Help (`c` is h), or tell of an option that the tool does not have; the exit
+ * status. */
+static int tool_bad_option(int c, const struct words *w, const char *usage)
+{
     if (c == 'h') {
-        fprintf(stderr, "Usage: %s\n", usage);
+        say(stderr, "Usage: %s\n", usage);
         return 0;
     }
-    if (word == NULL || (strncmp(word, "--", 2) != 0 && optopt > 0 && optopt < 128))
-        word = letter;
-    return tool_bad(c == ':' ? "a value is missing behind" :
-                    "there is no option (words that begin with - stand behind --)", word, usage);
+    const char letter[3] = {'-', w->letter, '\0'};
+    return tool_bad(c == OPTION_BARE ? "a value is missing behind" :
+                    "there is no option (words that begin with - stand behind --)",
+                    w->word[1] == '-' ? w->word : letter, usage);
 }
 
 /* The exit status of a tool whose output was written. */
@@ -7920,7 +8198,7 @@ static int tool_end(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return 0;
-    fprintf(stderr, "nutproxy: the output cannot be written: %s\n", strerror(errno));
+    say(stderr, "nutproxy: the output cannot be written: %s\n", strerror(errno));
     return 1;
 }
 
@@ -7937,7 +8215,7 @@ static int tool_convert(int argc, char **argv)
     const char *why = "", *path = argc == 2 ? argv[1] : NULL;
     size_t len = 0;
     if (path != NULL && (strcmp(path, "-h") == 0 || strcmp(path, "--help") == 0))
-        return tool_bad_option('h', argv, convert_usage);
+        return tool_bad_option('h', NULL, convert_usage);
     if (path == NULL || (path[0] == '-' && path[1] != '\0'))
         return tool_bad("convert is given one file", NULL, convert_usage);
     char *text = file_read(path, &len, &why);
@@ -7945,10 +8223,10 @@ static int tool_convert(int argc, char **argv)
     bool ok = text != NULL && conf_read_yaml(&conf, path, yaml);
     struct pen pen = {.mem = &conf.mem, .ok = true};
     if (text == NULL)
-        fprintf(stderr, "nutproxy: '%s' cannot be read: %s\n", path, why);
+        say(stderr, "nutproxy: '%s' cannot be read: %s\n", path, why);
     queue_print(ok ? &conf.notes : &conf.told, stderr);
     if (ok && !conf_convert(&conf, yaml, &pen)) {
-        fprintf(stderr, "nutproxy: out of memory\n");
+        say(stderr, "nutproxy: out of memory\n");
         ok = false;
     }
     if (ok)
@@ -8007,15 +8285,11 @@ static bool plan_take_out(struct plan *plan, const char *name)
 
 static void route_print(const struct plan *plan, struct bytes key)
 {
-    char line[16], address[ADDRESS_TEXT];
+    char address[ADDRESS_TEXT];
     uint32_t hash = key_hash(&plan->pool->key, key);
     const struct server_conf *s = plan_pick(plan, hash);
     fwrite(key.at, 1, key.len, stdout);
-    fwrite(line, 1, (size_t)snprintf(line, sizeof line, "\t%08x\t", hash), stdout);
-    fputs(s == NULL ? "-" : s->name, stdout);
-    fputs("\t", stdout);
-    fputs(s == NULL ? "-" : server_address(s, address), stdout);
-    fputs("\n", stdout);
+    say(stdout, "\t%08x\t%s\t%s\n", hash, s == NULL ? "-" : s->name, s == NULL ? "-" : server_address(s, address));
 }
 
 /* The keys of `from`, one a line, each given to `take`, as long as the output is
@@ -8028,14 +8302,14 @@ static bool lines_of(FILE *from, void (*take)(void *to, struct bytes key), void 
     for (ssize_t n; !ferror(stdout) && (n = getline(&line, &room, from)) != -1; ) {
         size_t len = (size_t)n - (line[n - 1] == '\n');
         if (len > 0 && line[len - 1] == '\r' && !told) {
-            fprintf(stderr, "nutproxy: keys end with a carriage return, which counts as part of them\n");
+            say(stderr, "nutproxy: keys end with a carriage return, which counts as part of them\n");
             told = true;
         }
         take(to, (struct bytes){line, len});
     }
     bool all = ferror(stdout) || feof(from);
     if (!all)
-        fprintf(stderr, "nutproxy: the keys cannot be read: %s\n", strerror(errno));
+        say(stderr, "nutproxy: the keys cannot be read: %s\n", strerror(errno));
     free(line);
     return all;
 }
@@ -8048,23 +8322,22 @@ static const char route_usage[] =
     "name and address, with a tab between.  FILE is an INI, or twemproxy's .yml.  POOL may be\n"
     "left out where there is one.  --down: as when NAME is ejected.";
 
-struct route { const char *conf, **down; int downs; };
+struct route { const char *conf, **down; int downs; struct words words; };
 
 /* Read the options; whether they are good.  If not *status is the exit status. */
-static bool route_options(struct route *r, int argc, char **argv, int *status)
+static bool route_options(struct route *r, int *status)
 {
-    static const struct option longer[] = {
-        { "conf-file", required_argument, NULL, 'c' }, { "down", required_argument, NULL, 'd' },
-        { "help", no_argument, NULL, 'h' },            { NULL, 0, NULL, 0 },
+    static const struct option_row rows[] = {
+        { "conf-file", 'c', true, false }, { "down", 'd', true, true }, { "help", 'h', false, false },
     };
     int c;
-    while ((c = getopt_long(argc, argv, ":c:h", longer, NULL)) != -1) {
+    while ((c = option_next(&r->words, rows, countof(rows))) != OPTIONS_END) {
         if (c == 'c') {
-            r->conf = optarg;
+            r->conf = r->words.value;
         } else if (c == 'd') {
-            r->down[r->downs++] = optarg;   /* it has room for argc */
+            r->down[r->downs++] = r->words.value;   /* it has room for argc */
         } else {
-            *status = tool_bad_option(c, argv, route_usage);
+            *status = tool_bad_option(c, &r->words, route_usage);
             return false;
         }
     }
@@ -8074,28 +8347,28 @@ static bool route_options(struct route *r, int argc, char **argv, int *status)
     return r->conf != NULL;
 }
 
-/* The pool that is asked for: the one that *at names, or the only one.  NULL:
- * that is none, which was said. */
-static const struct pool_conf *route_pool(const struct conf *conf, int argc, char **argv, int *at)
+/* The pool that is asked for: the one that the first operand names, which *from
+ * counts then, or the only one.  NULL: that is none, which was said. */
+static const struct pool_conf *route_pool(const struct conf *conf, const struct words *w, int *from)
 {
-    const struct pool_conf *pool = *at < argc ? conf_pool_named(conf, bytes_of(argv[*at])) : NULL;
-    if (pool != NULL)
-        (*at)++;
-    else if (conf->pools == 1)
+    const char *name = w->operands > 0 ? w->argv[1] : NULL;
+    const struct pool_conf *pool = name != NULL ? conf_pool_named(conf, bytes_of(name)) : NULL;
+    *from = pool != NULL;
+    if (pool == NULL && conf->pools == 1)
         pool = &conf->pool[0];
     if (pool != NULL && pool->key.distribution == RANDOM && pool->key.servers.n > 1) {
-        fprintf(stderr, "nutproxy: pool '%s' is random: no key has a place\n", pool->name);
+        say(stderr, "nutproxy: pool '%s' is random: no key has a place\n", pool->name);
         return NULL;
     }
     if (pool != NULL)
         return pool;
-    if (*at < argc)
-        fprintf(stderr, "nutproxy: '%s' is no pool: ", argv[*at]);
+    if (name != NULL)
+        say(stderr, "nutproxy: '%s' is no pool: ", name);
     else
-        fprintf(stderr, "nutproxy: ");
-    fprintf(stderr, "'%s' has several, name one of them:", conf->file);
+        say(stderr, "nutproxy: ");
+    say(stderr, "'%s' has several, name one of them:", conf->file);
     for (uint32_t i = 0; i < conf->pools; i++)
-        fprintf(stderr, " %s", conf->pool[i].name);
+        say(stderr, " %s", conf->pool[i].name);
     fputs("\n", stderr);
     return NULL;
 }
@@ -8106,31 +8379,32 @@ static bool route_take_out(const struct route *r, struct plan *plan)
     const char *pool = plan->pool->name;
     for (int i = 0; i < r->downs; i++)
         if (!plan_take_out(plan, r->down[i])) {
-            fprintf(stderr, "nutproxy: pool '%s' has no server '%s'\n", pool, r->down[i]);
+            say(stderr, "nutproxy: pool '%s' has no server '%s'\n", pool, r->down[i]);
             return false;
         }
     if (r->downs > 0 && !plan->pool->key.auto_eject_hosts)
-        fprintf(stderr, "nutproxy: pool '%s' has no auto_eject_hosts: keys of a server that is down stay there, and "
+        say(stderr, "nutproxy: pool '%s' has no auto_eject_hosts: keys of a server that is down stay there, and "
                 "fail\n", pool);
     return true;
 }
 
-static bool route_all(const struct route *r, int argc, char **argv)
+static bool route_all(const struct route *r)
 {
     struct conf conf = {0};
     struct plan plan = {0};
-    int at = optind;
+    int from = 0;
     bool ok = conf_load(&conf, r->conf, path_is_yaml(r->conf));
-    const struct pool_conf *pool = ok ? route_pool(&conf, argc, argv, &at) : NULL;
+    const struct pool_conf *pool = ok ? route_pool(&conf, &r->words, &from) : NULL;
+    bool from_stdin = from == r->words.operands;
     ok = pool != NULL && plan_open(&plan, &conf.mem, pool) && route_take_out(r, &plan);
-    if (ok && at == argc && strcmp(r->conf, "-") == 0) {
-        fprintf(stderr, "nutproxy: stdin cannot be both the configuration and the keys\n");
+    if (ok && from_stdin && strcmp(r->conf, "-") == 0) {
+        say(stderr, "nutproxy: stdin cannot be both the configuration and the keys\n");
         ok = false;
     }
-    if (ok && at == argc)
+    if (ok && from_stdin)
         ok = lines_of(stdin, route_take, &plan);
-    for (; ok && at < argc; at++)
-        route_print(&plan, bytes_of(argv[at]));
+    for (int i = from; ok && i < r->words.operands; i++)
+        route_print(&plan, bytes_of(r->words.argv[1 + i]));
     plan_free(&plan);
     conf_free(&conf);
     return ok;
@@ -8138,10 +8412,10 @@ static bool route_all(const struct route *r, int argc, char **argv)
 
 static int tool_route(int argc, char **argv)
 {
-    struct route route = {.down = calloc((size_t)argc, sizeof *route.down)};
+    struct route route = {.down = calloc((size_t)argc, sizeof *route.down), .words = {.argc = argc, .argv = argv}};
     int status = 1;
-    if (route.down != NULL && route_options(&route, argc, argv, &status))
-        status = route_all(&route, argc, argv) ? tool_end() : 1;
+    if (route.down != NULL && route_options(&route, &status))
+        status = route_all(&route) ? tool_end() : 1;
     free(route.down);
     return status;
 }
@@ -8225,24 +8499,41 @@ static void diff_remark(const struct diff *d, bool keys)
 {
     const struct pool_fields *a = &d->old.pool->key, *b = &d->new.pool->key;
     if (!keys && a->hash != b->hash)
-        printf(", as is to be expected: the hash changes from %s to %s", nut_hash_name((int)a->hash),
+        say(stdout, ", as is to be expected: the hash changes from %s to %s", nut_hash_name((int)a->hash),
                nut_hash_name((int)b->hash));
     if (!keys && !text_same(a->hash_tag, b->hash_tag))
-        printf(", BUT the hash_tag changes: keys with a tag move as well (--keys counts them)");
+        say(stdout, ", BUT the hash_tag changes: keys with a tag move as well (--keys counts them)");
     if (a->protocol != b->protocol)
-        printf(", BUT the protocol changes");
+        say(stdout, ", BUT the protocol changes");
     if (a->redis_db != b->redis_db)
-        printf(", BUT redis_db changes from %lld to %lld", (long long)a->redis_db, (long long)b->redis_db);
+        say(stdout, ", BUT redis_db changes from %lld to %lld", (long long)a->redis_db, (long long)b->redis_db);
+}
+
+#define PERCENT_TEXT 24
+
+/* `n` of `all`, which is less than a tenth of 2^64, in percent with six decimals. */
+static const char *percent_text(uint64_t n, uint64_t all, char to[PERCENT_TEXT])
+{
+    uint64_t rest = n % all, digits = n / all;
+    for (int i = 0; i < 8; i++) {
+        rest *= 10;
+        digits = digits * 10 + rest / all;
+        rest %= all;
+    }
+    digits += rest >= all - rest;
+    text_in(to, PERCENT_TEXT, "%llu.%06llu", (unsigned long long)digits / 1000000,
+            (unsigned long long)digits % 1000000);
+    return to;
 }
 
 /* Print one pair of servers between which something moves. */
 static void diff_print_move(const struct diff *d, const struct move *move)
 {
-    char from[ADDRESS_TEXT], to[ADDRESS_TEXT];
+    char from[ADDRESS_TEXT], to[ADDRESS_TEXT], share[PERCENT_TEXT];
     const struct server_conf *a = &d->old.pool->key.servers.at[move->from];
     const struct server_conf *b = &d->new.pool->key.servers.at[move->to];
-    printf("  %s (%s) -> %s (%s)  %.6f %% (%llu)\n", a->name, server_address(a, from), b->name, server_address(b, to),
-           100.0 * (double)move->count / (double)d->all, (unsigned long long)move->count);
+    say(stdout, "  %s (%s) -> %s (%s)  %s %% (%llu)\n", a->name, server_address(a, from), b->name,
+        server_address(b, to), percent_text(move->count, d->all, share), (unsigned long long)move->count);
 }
 
 /* Print what moves, the largest first; false: no memory. */
@@ -8250,8 +8541,9 @@ static bool diff_print(struct diff *d, struct mem *m, bool keys)
 {
     uint32_t n = plan_servers(&d->old), k = plan_servers(&d->new);
     size_t moves = 0, room = 0;
+    char share[PERCENT_TEXT];
     if (d->all == 0) {
-        printf("%s: no keys were given\n", d->new.pool->name);
+        say(stdout, "%s: no keys were given\n", d->new.pool->name);
         return true;
     }
     for (size_t i = 0; i < (size_t)n * k; i++)
@@ -8266,8 +8558,8 @@ static bool diff_print(struct diff *d, struct mem *m, bool keys)
                 d->moved += d->count[(size_t)x * k + y];
             }
     qsort(move, moves, sizeof *move, moves_order);
-    printf("%s: %.6f %% of the %s (%llu of %llu)", d->new.pool->name, 100.0 * (double)d->moved / (double)d->all,
-           keys ? "keys move" : "key space moves", (unsigned long long)d->moved, (unsigned long long)d->all);
+    say(stdout, "%s: %s %% of the %s (%llu of %llu)", d->new.pool->name, percent_text(d->moved, d->all, share),
+        keys ? "keys move" : "key space moves", (unsigned long long)d->moved, (unsigned long long)d->all);
     diff_remark(d, keys);
     fputs("\n", stdout);
     for (size_t i = 0; i < moves; i++)
@@ -8323,7 +8615,7 @@ static const struct pool_conf *diff_before(const struct conf *old, const struct 
     bool is_random = before != NULL && (before->key.distribution == RANDOM || new->key.distribution == RANDOM);
     const char *why = before == NULL ? "is new" : is_random ? "is random: no key has a place" : NULL;
     if (why != NULL && print)
-        printf("%s: %s\n", new->name, why);
+        say(stdout, "%s: %s\n", new->name, why);
     return why == NULL ? before : NULL;
 }
 
@@ -8338,7 +8630,7 @@ static bool diff_count(const struct conf *old, const struct conf *new, struct me
             continue;
         *end = diff_open(m, before, &new->pool[i]);
         if (*end == NULL) {
-            fprintf(stderr, "nutproxy: out of memory\n");
+            say(stderr, "nutproxy: out of memory\n");
             return false;
         }
         end = &(*end)->next;
@@ -8367,34 +8659,33 @@ static bool diff_all(const struct conf *old, const struct conf *new, struct mem 
         diff_free(list, m);
     }
     if (ok && !room)
-        fprintf(stderr, "nutproxy: out of memory\n");
+        say(stderr, "nutproxy: out of memory\n");
     for (uint32_t i = 0; i < old->pools && ok && room; i++)
         if (conf_pool_named(new, bytes_of(old->pool[i].name)) == NULL)
-            printf("%s: is gone\n", old->pool[i].name);
+            say(stdout, "%s: is gone\n", old->pool[i].name);
     return ok && room;
 }
 
 static int tool_diff(int argc, char **argv)
 {
-    static const struct option longer[] = {
-        { "keys", required_argument, NULL, 'k' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
-    };
+    static const struct option_row rows[] = { { "keys", 'k', true, true }, { "help", 'h', false, false } };
+    struct words words = {.argc = argc, .argv = argv};
     const char *path = NULL;
     FILE *keys = NULL;
     int c, from_stdin = 0;
-    while ((c = getopt_long(argc, argv, ":h", longer, NULL)) != -1) {
+    while ((c = option_next(&words, rows, countof(rows))) != OPTIONS_END) {
         if (c != 'k')
-            return tool_bad_option(c, argv, diff_usage);
-        path = optarg;
+            return tool_bad_option(c, &words, diff_usage);
+        path = words.value;
     }
-    if (argc - optind != 2)
+    if (words.operands != 2)
         return tool_bad("diff is given two configurations", NULL, diff_usage);
-    char **file = argv + optind;
+    char **file = argv + 1;
     from_stdin = (path != NULL && strcmp(path, "-") == 0) + (strcmp(file[0], "-") == 0) + (strcmp(file[1], "-") == 0);
     if (from_stdin > 1)
         return tool_bad("only one of them can be stdin", NULL, diff_usage);
     if (path != NULL && (keys = strcmp(path, "-") == 0 ? stdin : fopen(path, "r")) == NULL) {
-        fprintf(stderr, "nutproxy: '%s' cannot be read: %s\n", path, strerror(errno));
+        say(stderr, "nutproxy: '%s' cannot be read: %s\n", path, strerror(errno));
         return 1;
     }
     struct conf old = {0}, new = {0};
@@ -8463,7 +8754,7 @@ static const char usage_text[] =
 
 static void print_version(void)
 {
-    fprintf(stderr, "This is nutproxy-%s\nasync event backend: %s\n\n", NUT_VERSION,
+    say(stderr, "This is nutproxy-%s\nasync event backend: %s\n\n", NUT_VERSION,
 #ifdef NUT_POLL
             "poll"
 #else
@@ -8474,14 +8765,14 @@ static void print_version(void)
 
 static void print_counters(const char *title, const struct counter *row, size_t n)
 {
-    fprintf(stderr, "%s\n", title);
+    say(stderr, "%s\n", title);
     for (size_t i = 0; i < n; i++)
-        fprintf(stderr, "  %-20s\"%s\"\n", row[i].name, row[i].doc);
+        say(stderr, "  %-20s\"%s\"\n", row[i].name, row[i].doc);
 }
 
 static bool option_bad(const char *what)
 {
-    fprintf(stderr, "nutproxy: %s\n%s", what, usage_text);
+    say(stderr, "nutproxy: %s\n%s", what, usage_text);
     return false;
 }
 
@@ -8491,7 +8782,7 @@ static bool option_missing(int option)
     char text[64];
     const char *what = strchr("ocp", option) != NULL ? "a file name"
                      : option == 'a' ? "a string" : option == 'm' ? "a non-zero number" : "a number";
-    snprintf(text, sizeof text, "option -%c requires %s", option, what);
+    text_in(text, sizeof text, "option -%c requires %s", option, what);
     return option_bad(text);
 }
 
@@ -8528,7 +8819,7 @@ static bool option_take(struct options *o, int option, const char *arg)
     case 's':
         if (!option_number('s', arg, &o->stats_port))
             return false;
-        snprintf(text, sizeof text, "option -s value %d is not a valid port", (int)o->stats_port);
+        text_in(text, sizeof text, "option -s value %d is not a valid port", (int)o->stats_port);
         return (o->stats_port > 0 && o->stats_port <= UINT16_MAX) || option_bad(text);
     case 'm':
         if (!option_number('m', arg, &ignored) || ignored == 0)
@@ -8542,43 +8833,43 @@ static bool option_take(struct options *o, int option, const char *arg)
 
 static bool options_read(struct options *o, int argc, char **argv)
 {
-    static const struct option longer[] = {
-        { "help",           no_argument,       NULL, 'h' },
-        { "version",        no_argument,       NULL, 'V' },
-        { "test-conf",      no_argument,       NULL, 't' },
-        { "daemonize",      no_argument,       NULL, 'd' },
-        { "describe-stats", no_argument,       NULL, 'D' },
-        { "print-config",   no_argument,       NULL, 'P' },
-        { "verbose",        required_argument, NULL, 'v' },
-        { "output",         required_argument, NULL, 'o' },
-        { "conf-file",      required_argument, NULL, 'c' },
-        { "stats-port",     required_argument, NULL, 's' },
-        { "stats-addr",     required_argument, NULL, 'a' },
-        { "stats-interval", required_argument, NULL, 'i' },
-        { "pid-file",       required_argument, NULL, 'p' },
-        { "mbuf-size",      required_argument, NULL, 'm' },
-        { NULL,             0,                 NULL, 0   },
+    static const struct option_row rows[] = {
+        /* name            letter valued only long */
+        { "help",           'h',  false, false },
+        { "version",        'V',  false, false },
+        { "test-conf",      't',  false, false },
+        { "daemonize",      'd',  false, false },
+        { "describe-stats", 'D',  false, false },
+        { "print-config",   'P',  false, true  },
+        { "verbose",        'v',  true,  false },
+        { "output",         'o',  true,  false },
+        { "conf-file",      'c',  true,  false },
+        { "stats-port",     's',  true,  false },
+        { "stats-addr",     'a',  true,  false },
+        { "stats-interval", 'i',  true,  false },
+        { "pid-file",       'p',  true,  false },
+        { "mbuf-size",      'm',  true,  false },
     };
+    struct words words = {.argc = argc, .argv = argv};
     char text[300];
     int c;
     *o = (struct options){.conf = "nutproxy.ini", .stats_port = -1, .level = -1};
-    while ((c = getopt_long(argc, argv, ":hVtdDv:o:c:s:a:i:p:m:", longer, NULL)) != -1) {
-        if (c == ':' && optopt == 'm')
+    while ((c = option_next(&words, rows, countof(rows))) != OPTIONS_END) {
+        if (c == OPTION_BARE && words.letter == 'm')
             return option_bad("option -m requires a number");
-        if (c == ':')
-            return option_missing(optopt);
-        if (c == '?') {
-            if (optopt > 0 && optopt < 128)
-                snprintf(text, sizeof text, "invalid option -- '%c'", optopt);
-            else
-                snprintf(text, sizeof text, "invalid option -- '%.250s'", argv[optind - 1]);
+        if (c == OPTION_BARE)
+            return option_missing(words.letter);
+        if (c == OPTION_UNKNOWN && words.word[1] == '-')
+            text_in(text, sizeof text, "invalid option -- '%.250s'", words.word);
+        else if (c == OPTION_UNKNOWN)
+            text_in(text, sizeof text, "invalid option -- '%c'", words.letter);
+        if (c == OPTION_UNKNOWN)
             return option_bad(text);
-        }
-        if (!option_take(o, c, optarg))
+        if (!option_take(o, c, words.value))
             return false;
     }
-    for (int i = optind; i < argc; i++)     /* twemproxy ignores them, and says nothing */
-        fprintf(stderr, "nutproxy: '%s' is ignored; a configuration file is given with -c\n", argv[i]);
+    for (int i = 1; i <= words.operands; i++)       /* twemproxy ignores them, and says nothing */
+        say(stderr, "nutproxy: '%s' is ignored; a configuration file is given with -c\n", argv[i]);
     return true;
 }
 
@@ -8620,7 +8911,7 @@ static bool house_addresses(const struct conf *conf)
         const struct listen_conf *l = &conf->pool[i].key.listen;
         if (listen_address(&a, l->host, l->port))
             continue;
-        fprintf(stderr, "%s:%d: pool '%s': address '%s' cannot be resolved\n", conf->file,
+        say(stderr, "%s:%d: pool '%s': address '%s' cannot be resolved\n", conf->file,
                 conf->pool[i].seen[pool_key_named("listen") - pool_key], conf->pool[i].name, l->host);
         all = false;
     }
@@ -8635,14 +8926,14 @@ static void house_complain(const char *what, const char *format, ...)
     char text[512];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
+    text_in_args(text, sizeof text, format, args);
     va_end(args);
     if (atomic_load(&logger.running))
         log_of(EVENT_reload_failed, NULL, NULL, "%s: %s", what, text);
     else if (logger.fd != STDERR_FILENO)
         log_of(EVENT_start_failed, NULL, NULL, "%s: %s", what, text);
     if (!atomic_load(&logger.running))
-        fprintf(stderr, "nutproxy: %s: %s\n", what, text);
+        say(stderr, "nutproxy: %s: %s\n", what, text);
 }
 
 static int house_bind(const char *what, const char *host, uint16_t port, struct listening how)
@@ -8763,7 +9054,7 @@ static bool house_listen_stats(struct house *h)
     if (strcmp(stats, "off") == 0)
         word = text = lit("127.0.0.1:22222");
     if (text.at[0] != '/' && (!conf_port(&word, &port) || word.len == 0)) {
-        fprintf(stderr, "nutproxy: stats: '%s' is not host:port, a path, or off\n", stats);
+        say(stderr, "nutproxy: stats: '%s' is not host:port, a path, or off\n", stats);
         return false;
     }
     word = text.at[0] == '/' ? text : conf_host(word);
@@ -8772,7 +9063,7 @@ static bool house_listen_stats(struct house *h)
     if (h->options.stats_port != -1)
         port = (uint16_t)h->options.stats_port;     /* option_take has seen to it */
     if (word.len == 0 || word.len > (word.at[0] == '/' ? UNIX_PATH_MOST : sizeof host - 1)) {
-        fprintf(stderr, "nutproxy: stats: '%.*s' is not an address\n", (int)least_of(word.len, 300), word.at);
+        say(stderr, "nutproxy: stats: '%.*s' is not an address\n", (int)least_of(word.len, 300), word.at);
         return false;
     }
     memcpy(host, word.at, word.len);
@@ -8845,11 +9136,11 @@ static int house_descriptors(const struct house *h, const struct conf *conf)
 {
     struct rlimit limit;
     uint64_t kept = 32;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+    if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) == -1)
         return INT_MAX;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == -1 && getrlimit(RLIMIT_NOFILE, &limit) == -1)
-        return INT_MAX;
+    struct rlimit all = {limit.rlim_max, limit.rlim_max};
+    if (prlimit(0, RLIMIT_NOFILE, &all, NULL) == 0)
+        limit = all;
     for (uint32_t i = 0; i < conf->pools; i++)
         kept += (uint64_t)h->workers * conf->pool[i].key.servers.n *
                 (uint64_t)(conf->pool[i].key.server_connections + 1);       /* and a probe */
@@ -9085,7 +9376,8 @@ static void worker_free(struct worker *w)
     nut_frame_free(m, &w->frame);
     loop_free(&w->loop);
     if (m->used > 0)
-        log_of(EVENT_memory_left, NULL, NULL, "%zu bytes of memory were not given back", m->used);
+        log_of(EVENT_memory_left, NULL, NULL, "%llu bytes of memory were not given back",
+               (unsigned long long)m->used);
 }
 
 /* Set up worker `n`, with its listening sockets. */
@@ -9458,7 +9750,7 @@ static int house_main(struct house *h)
     house_set_log(h, NULL);
     logger.journal = log == NULL && log_is_journal();
     if (log != NULL && !log_open(log)) {
-        fprintf(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
+        say(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
         return 1;
     }
     h->stats_door = -1;
@@ -9467,7 +9759,7 @@ static int house_main(struct house *h)
         umask(0);                           /* as twemproxy's daemon: its sockets are for everybody */
     bool ok = house_listen_stats(h) && house_listen(h, h->setup, NULL);
     if (ok && h->options.daemonize && !house_daemonize()) {
-        fprintf(stderr, "nutproxy: cannot become a daemon: %s\n", strerror(errno));
+        say(stderr, "nutproxy: cannot become a daemon: %s\n", strerror(errno));
         ok = false;
     }
     ok = ok && house_write_pid(h);
@@ -9492,7 +9784,7 @@ static int house_begin(struct house *h)
         queue_print(h->setup == NULL ? &bad.told : &h->setup->conf.notes, stderr);
     bool good = h->setup != NULL && (!h->options.test || house_addresses(&h->setup->conf));
     if (!good || h->options.test)
-        fprintf(stderr, "nutproxy: configuration file '%s' syntax is %s\n", path, good ? "ok" : "invalid");
+        say(stderr, "nutproxy: configuration file '%s' syntax is %s\n", path, good ? "ok" : "invalid");
     if (good && h->options.test) {
         status = 0;
     } else if (good) {
@@ -9520,7 +9812,7 @@ int main(int argc, char **argv)
     if (tool != NULL)
         return tool(argc - 1, argv + 1);
     if (argc > 1 && argv[1][0] != '-') {
-        fprintf(stderr, "nutproxy: '%s' is no tool (convert, diff, route); a configuration file is given with -c\n",
+        say(stderr, "nutproxy: '%s' is no tool (convert, diff, route); a configuration file is given with -c\n",
                 argv[1]);
         return 1;
     }

@@ -500,7 +500,7 @@ struct ring {
     enum spread   spread;
     uint32_t      points;
     struct point *point;                /* by `at` */
-    uint32_t     *first;                /* KETAMA: the first point of each slice of 1 << shift values */
+    uint32_t     *first;                /* of each slice of 1 << shift values the first point; or NULL */
     uint32_t      shift;
     size_t        size;                 /* bytes behind `point`, with those of `first` */
 };
@@ -531,24 +531,25 @@ enum merge { AS_IS, SUM, ZIP, ALL_OK, VALUES };
 enum access { OTHER, READ, WRITE };
 enum shape { KEYS, TOUCHES, BLOCK, CAS, DELETE, DELTA, EXPTIME, FREE, NUMERAL, META };
 
+/* The tables as they are looked at.  Names stand in their rows: a pointer to each would
+ * have to be put right when the program starts. */
 struct command {
-    const char *name;
-    int         arity, first, last, step;
-    enum keys   keys;
-    enum way    way;
-    enum merge  merge;
-    enum access access;
+    char    name[22];
+    uint8_t len;                        /* of its name */
+    int8_t  arity, first, last, step;
+    uint8_t keys, way, merge, access;   /* enum keys, way, merge, access */
 };
 
 struct verb {
-    const char *name;
-    enum shape  shape;
-    uint32_t    least, most;            /* words; most 0: no end */
-    enum way    way;
+    char    name[10];
+    uint8_t len;                        /* of its name */
+    uint8_t shape;                      /* enum shape */
+    uint8_t least, most;                /* words; most 0: no end */
+    uint8_t way;                        /* enum way */
 };
 
 /* An index of the command table, built once: a command is found in one step. */
-struct lexicon { struct { uint16_t row, len; } slot[1024]; };
+struct lexicon { uint16_t slot[1024]; };
 void                  nut_lexicon_build(struct lexicon *l);
 const struct command *nut_command_find(const struct lexicon *l, struct bytes name);
 

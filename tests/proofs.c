@@ -7,6 +7,7 @@
  */
 #include "nutproxy.c"
 
+#include <arpa/inet.h>
 #include <strings.h>
 
 static int passed, failed;
@@ -902,11 +903,98 @@ static void prove_rings_are_compared_value_by_value(void)
         }
 }
 
+/* ---- what GROUND has instead of a libc's: the libc is the judge */
+
+static uint64_t draw(uint64_t *x)
+{
+    *x = *x * 6364136223846793005u + 1442695040888963407u;
+    return *x >> 33;
+}
+
+static void prove_bytes_are_found_and_copied(void)
+{
+    uint64_t x = 4711;
+    bool found = true, copied = true;
+    for (int round = 0; round < 20000; round++) {
+        size_t len = draw(&x) % 300;
+        char text[300], to[300] = {0};
+        for (size_t i = 0; i < len; i++)
+            text[i] = (char)"\0\n\x80\xff z{"[draw(&x) % 7];
+        char *only = exact(text, len), c = (char)"\0\n\x80\xff z{"[draw(&x) % 7];
+        size_t from = len == 0 ? 0 : draw(&x) % len;
+        const char *there = len == from ? NULL : memchr(only + from, c, len - from);
+        found = found && find((struct bytes){only, len}, from, c) == (there == NULL ? len : (size_t)(there - only));
+        copy(to, (struct bytes){only, len});
+        copied = copied && memcmp(to, only, len) == 0;
+        free(only);
+    }
+    check(found, "find", "as memchr does");
+    check(copied, "copy", "as memcpy does");
+}
+
+static void prove_texts_are_as_printfs(void)
+{
+    char mine[64], its[64];
+#define SAME(...) \
+    do { \
+        size_t n = text_in(mine, sizeof mine, __VA_ARGS__); \
+        check((size_t)snprintf(its, sizeof its, __VA_ARGS__) == n && strcmp(mine, its) == 0, "text_in", its); \
+    } while (0)
+    SAME("no more than this");
+    SAME("%s%c%s 100%%", "a", 'b', "");
+    SAME("[%.3s] [%.*s] [%.0s] [%.9s]", "abcdef", 2, "xyz", "gone", "short");
+    SAME("[%-6s] [%6s] [%-2s]", "abc", "abc", "abc");
+    SAME("%d %d %d %d", 0, -1, INT32_MAX, INT32_MIN);
+    SAME("%lld %lld %llu", (long long)INT64_MIN, (long long)INT64_MAX, (unsigned long long)UINT64_MAX);
+    SAME("%u %03u %08x %x %04x", UINT32_MAX, 7u, 0xabcdefu, 0u, 0x12345u);
+    SAME("%llx %llx", 0xfedcba9876543210ull, 0xfedcba987654321ull);
+    for (size_t room = 1; room < 16; room++) {
+        memset(mine, 'x', sizeof mine);
+        size_t n = text_in(mine, room, "%s-%d-%s", "abc", 1234, "z");
+        snprintf(its, room, "%s-%d-%s", "abc", 1234, "z");
+        check(n == least_of(room - 1, 10) && strcmp(mine, its) == 0 && mine[room] == 'x', "text_in", "is cut off");
+    }
+}
+
+static void prove_addresses_are_written_as_inet_ntop_does(void)
+{
+    uint64_t x = 815;
+    bool same = true;
+    for (int round = 0; round < 20000; round++) {
+        struct in6_addr a;
+        char mine[64], its[64];
+        for (size_t i = 0; i < 16; i++)         /* many zeros, so that runs of all lengths come up */
+            a.s6_addr[i] = draw(&x) % 4 > 0 ? 0 : (unsigned char)(draw(&x) % 256);
+        if (IN6_IS_ADDR_V4COMPAT(&a) && !IN6_IS_ADDR_UNSPECIFIED(&a) && !IN6_IS_ADDR_LOOPBACK(&a))
+            continue;                           /* long deprecated: inet_ntop still writes them with dots */
+        inet6_text(&a, mine, sizeof mine);
+        same = same && strcmp(mine, inet_ntop(AF_INET6, &a, its, sizeof its)) == 0;
+    }
+    check(same, "inet6_text", "as inet_ntop does");
+}
+
+static void prove_shares_are_rounded(void)
+{
+    static const struct { uint64_t n, all; const char *text; } shares[] = {
+        { 0, 5, "0.000000" }, { 5, 5, "100.000000" }, { 1, 3, "33.333333" }, { 2, 3, "66.666667" },
+        { 1, 200000000, "0.000001" }, { 1, 200000001, "0.000000" }, { 4294967295, 4294967296, "100.000000" },
+        { UINT64_MAX / 10 - 1, UINT64_MAX / 10, "100.000000" }, { UINT64_MAX / 20, UINT64_MAX / 10, "50.000000" },
+    };
+    for (size_t i = 0; i < countof(shares); i++) {
+        char text[PERCENT_TEXT];
+        check(strcmp(percent_text(shares[i].n, shares[i].all, text), shares[i].text) == 0, "percent_text", text);
+    }
+}
+
 int main(void)
 {
     (void)house_main;
     (void)options_read;
     prove_numbers_do_not_wrap();
+    prove_bytes_are_found_and_copied();
+    prove_texts_are_as_printfs();
+    prove_addresses_are_written_as_inet_ntop_does();
+    prove_shares_are_rounded();
     prove_md5_is_rfc_1321s();
     prove_tags_are_found();
     prove_queues_hold_what_was_put();
