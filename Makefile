@@ -1,5 +1,7 @@
 # make              nutproxy, one static binary, from Debian's musl-tools and libinih-dev
 # make run          install what is missing (as root), build, and show it at work
+# make bench        install what is missing (as root), build, and measure it beside others: a short table, 3 minutes
+# make bench-full   the same with everything, 30 minutes; writes bench/RESULTS.md and bench/plots
 # make test         ./test.sh: install what is missing (as root), build everything, test it
 # make install      to $(DESTDIR)$(PREFIX)/sbin
 # make build/debug  with the system's compiler and libc, for debuggers
@@ -64,6 +66,18 @@ run:
 	@$(MAKE) --no-print-directory nutproxy
 	@bash contrib/demo.sh
 
+BENCH = gcc libc6-dev musl-tools libinih-dev binutils mount python3 redis-server memcached nutcracker haproxy
+
+bench:
+	@sh tests/install.sh $(BENCH)
+	@$(MAKE) --no-print-directory nutproxy
+	@/usr/bin/python3 bench/run.py short
+
+bench-full:
+	@sh tests/install.sh $(BENCH) gnuplot-nox
+	@$(MAKE) --no-print-directory nutproxy
+	@/usr/bin/python3 bench/run.py full
+
 test:
 	./test.sh
 
@@ -73,4 +87,4 @@ install: nutproxy
 clean:
 	rm -rf build nutproxy
 
-.PHONY: run test install clean
+.PHONY: run bench bench-full test install clean
