@@ -2522,11 +2522,14 @@ struct listen_conf {
     bool     any;                           /* twemproxy's *, which is loopback */
 };
 
-enum kind { COUNT, MILLIS, BYTES, SWITCH, HASH, SPREAD, PROTOCOL, LEVEL, FORMAT, TEXT, TAG, LISTEN, SERVERS };
+enum kind {
+    COUNT, MILLIS, BYTES, THREADS, SWITCH, HASH, SPREAD, PROTOCOL, LEVEL, FORMAT, TEXT, TAG, LISTEN, SERVERS
+};
 
 #define C_COUNT    int64_t
 #define C_MILLIS   int64_t
 #define C_BYTES    int64_t
+#define C_THREADS  int64_t
 #define C_SWITCH   int64_t
 #define C_HASH     int64_t
 #define C_SPREAD   int64_t
@@ -2643,6 +2646,7 @@ static const struct { const char *name; int64_t value; enum kind kind; } conf_wo
     { "random",    RANDOM,    SPREAD   },
     { "redis",     REDIS,     PROTOCOL },
     { "memcached", MEMCACHED, PROTOCOL },
+    { "auto",      0,         THREADS  },
     { "emerg",     0,         LEVEL    },
     { "alert",     1,         LEVEL    },
     { "crit",      2,         LEVEL    },
@@ -2689,6 +2693,7 @@ static const char *kind_wants(enum kind kind)
                           "hsieh murmur jenkins)";
     case SPREAD:   return "is not a valid distribution (ketama modula random)";
     case PROTOCOL: return "is neither redis nor memcached";
+    case THREADS:  return "is neither a number nor auto";
     case LEVEL:    return "is not a log level (0..11, emerg alert crit error warn notice info debug)";
     case FORMAT:   return "is neither text nor json";
     case TAG:      return "is not a valid hash tag string with two characters";
@@ -2884,7 +2889,7 @@ static const char *conf_set(struct conf *c, const struct key *k, void *fields, s
         return conf_server(c, (struct server_list *)(void *)field, text, line);
     case COUNT: case MILLIS: case BYTES:
         return conf_number(k, text, (int64_t *)(void *)field);
-    case LEVEL:
+    case LEVEL: case THREADS:
         if (is_digit(text.at[0]))
             return conf_number(k, text, (int64_t *)(void *)field);
         break;
@@ -3321,6 +3326,13 @@ static void conf_free(struct conf *c)
 
 /* ---- the whole */
 
+/* Each worker has its part of the memory. */
+static void conf_check_memory(struct conf *c, int64_t workers)
+{
+    if (c->process.max_memory > 0 && workers > 0 && c->process.max_memory / workers < 1 << 20)
+        conf_tell(c, c->process_line, "directive \"max_memory\" is too small: 0, or 1m for each worker%s%s", "", "");
+}
+
 /* What only all pools together show. */
 static void conf_check(struct conf *c)
 {
@@ -3343,8 +3355,7 @@ static void conf_check(struct conf *c)
             strcmp(c->process.stats, c->pool[i].key.listen.text) == 0)
             conf_tell(c, c->pool[i].line, "pool '%s' has the listen address of stats, '%s'",
                       c->pool[i].name, c->process.stats);
-    if (c->process.max_memory > 0 && c->process.max_memory / c->process.workers < 1 << 20)
-        conf_tell(c, c->process_line, "directive \"max_memory\" is too small: 0, or 1m for each worker%s%s", "", "");
+    conf_check_memory(c, c->process.workers);
 }
 
 /* Begin to read into `c`, which is all zero; `file` is its name for messages. */
@@ -3411,7 +3422,8 @@ static bool key_same(const struct key *k, const void *a, const void *b)
         return text_same(((const struct listen_conf *)x)->text, ((const struct listen_conf *)y)->text);
     case SERVERS:
         return servers_same(x, y);
-    case COUNT: case MILLIS: case BYTES: case SWITCH: case HASH: case SPREAD: case PROTOCOL: case LEVEL: case FORMAT:
+    case COUNT: case MILLIS: case BYTES: case THREADS: case SWITCH: case HASH: case SPREAD: case PROTOCOL:
+    case LEVEL: case FORMAT:
         break;
     }
     return *(const int64_t *)x == *(const int64_t *)y;
@@ -4247,8 +4259,8 @@ static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -5407,15 +5419,15 @@ static void loop_settle(struct loop *l)
  * ======================================================================== */
 
 /* Trouble of our own, where no errno says it. */
-enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_SELECT };
+enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_SELECT, WHY_MEMORY };
 
-/* What a client is told of trouble with a server.  twemproxy's reasons, and
- * behind them whether the server may have seen the request. */
+/* What a client is told of trouble with a server: twemproxy's reasons. */
 #define TROUBLES(_) \
 /*     why            reason                              */ \
     _( WHY_CLOSED,    "Connection closed by server"       ) \
     _( WHY_AUTH,      "Server refused the password"       ) \
     _( WHY_SELECT,    "Server refused the database"       ) \
+    _( WHY_MEMORY,    "proxy is out of memory"            ) \
     _( EACCES,        "Permission denied"                 ) \
     _( ECONNREFUSED,  "Connection refused"                ) \
     _( ECONNRESET,    "Connection reset by peer"          ) \
@@ -5430,12 +5442,8 @@ enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_SELECT };
     _( ETIMEDOUT,     "Connection timed out"              ) \
     _( -1,            "Input/output error"                )
 
-static const struct trouble { int why; char reason[28], text[2][2][80]; } troubles[] = {
-#define UNSENT ": the request was not sent\r\n"
-#define MAYBE  ": the request may have been applied\r\n"
-#define ROW(why, reason) \
-    {why, reason, {{"SERVER_ERROR " reason MAYBE, "SERVER_ERROR " reason UNSENT}, \
-                   {"-ERR " reason MAYBE,         "-ERR " reason UNSENT}}},
+static const struct trouble { int why; char reason[28]; } troubles[] = {
+#define ROW(why, reason) {why, reason},
     TROUBLES(ROW)
 #undef ROW
 };
@@ -5448,9 +5456,21 @@ static const struct trouble *trouble_for(int why)
     return &troubles[i];
 }
 
-static struct bytes trouble_text(int64_t protocol, int why, bool unsent)
+/* An error of ours instead of a reply, unless `what` is NULL: it needs no memory until
+ * it is written. */
+struct fault { const struct trouble *what; bool unsent; };
+
+static struct fault fault_of(int why, bool unsent) { return (struct fault){trouble_for(why), unsent}; }
+
+#define FAULT_TEXT 96
+
+/* A fault as it is told: the reason, and whether the server may have seen the request. */
+static struct bytes fault_text(struct fault f, int64_t protocol, char to[FAULT_TEXT])
 {
-    return bytes_of(trouble_for(why)->text[protocol == REDIS][unsent]);
+    const char *sent = f.unsent ? ": the request was not sent" : ": the request may have been applied";
+    size_t len = text_in(to, FAULT_TEXT, "%s%s%s\r\n", protocol == REDIS ? "-ERR " : "SERVER_ERROR ",
+                         f.what->reason, f.what->why == WHY_MEMORY ? "" : sent);
+    return (struct bytes){to, len};
 }
 
 struct request;
@@ -5473,7 +5493,7 @@ struct part {
     bool            overdue;                /* its client was told that time is up */
     bool            lost;                   /* its reply did not find memory */
     struct queue    reply;                  /* where replies are merged */
-    struct bytes    trouble;                /* an error of ours instead of a reply */
+    struct fault    fault;
 };
 
 enum lane_kind { LANE_SHARED, LANE_PROBE };
@@ -5494,8 +5514,9 @@ struct lane {
 
 struct lane_conn { struct conn conn; struct lane *lane; };
 
+enum { LETTER_STOP, LETTER_COUNT, LETTER_NAME, LETTER_SETUP, LETTER_NEWS, LETTER_GUEST };
+
 /* A server's name on its way to the resolver and back. */
-enum { LETTER_STOP, LETTER_COUNT, LETTER_NAME, LETTER_SETUP };
 struct name_letter {
     struct letter  letter;
     struct server *server;
@@ -5505,13 +5526,33 @@ struct name_letter {
     struct address address;
 };
 
+/* That a server is down, or up again, on its way from one worker to the next and
+ * back. */
+struct news_letter {
+    struct letter             letter;
+    struct setup             *setup;
+    const struct server_conf *conf;         /* there */
+    struct server            *server;       /* who sent it */
+    int                       why;
+    bool                      down, away;
+    bool                      stale;        /* it has changed since: sent again when it is back */
+};
+
 /* A listening socket; of a path, which file that is. */
 struct door { int fd; dev_t device; ino_t node; };
+
+/* How many clients a pool has in all workers.  When the configuration changes the
+ * pool that takes its clients over takes this over, too. */
+struct crowd {
+    atomic_uint clients;
+    uint32_t    setups;                     /* how many setups have it; the control thread's */
+};
 
 /* A configuration, and what goes with it, as long as pools run by it. */
 struct setup {
     struct conf   conf;
     struct door  *door;                     /* of the first worker, of the second ... */
+    struct crowd **crowd;                   /* of each pool */
     int           fd_most;                  /* descriptors from here on are for servers, not clients */
     atomic_uint   users;                    /* pools of all workers; the house, too, of its first and newest */
     struct setup *next;                     /* the one before it that is not freed yet */
@@ -5538,6 +5579,16 @@ struct server {
     uint64_t                  probe_at;     /* down: when to probe, or to give the probe up */
     uint64_t                  patience;     /* down: ms from one probe to the next */
     uint64_t                  down_at;      /* down: since when */
+    struct news_letter        news;
+};
+
+/* A client on its way to a worker with fewer of them, and the letter back. */
+struct guest_letter {
+    struct letter  letter;
+    struct setup  *setup;                   /* of `home`, when it was sent */
+    struct pool   *home;                    /* whose door it came in by */
+    struct worker *host;
+    int            fd;                      /* -1: it was let in */
 };
 
 /* Which part a server's keys go to, while a request is dealt out, and its last one. */
@@ -5549,11 +5600,13 @@ struct worker;
  * it answers what it was asked, its clients go on with its heir, and it is freed. */
 struct pool {
     struct setup             *setup;
+    struct crowd             *crowd;
     const struct pool_fields *conf;
     const char               *name;
     struct link               in_worker;    /* in worker.all */
     struct pool              *heir;         /* retired: who takes its clients, NULL: nobody */
     uint32_t                  open;         /* requests that are not freed */
+    uint32_t                  guests;       /* clients on their way to other workers */
     bool                      retired, shut;
     uint64_t                  retired_at;
     struct worker            *worker;
@@ -5587,6 +5640,9 @@ struct worker {
     bool            stopping;
     struct mailbox  box;
     struct mailbox *resolver, *control;
+    struct worker  *crew;                   /* all workers */
+    uint32_t        crew_size;
+    atomic_uint     clients;                /* those it has, and those on their way to it */
     struct letter   stop;
     struct setup_letter {
         struct letter letter;
@@ -5834,7 +5890,30 @@ static uint64_t server_jitter(struct server *s, uint64_t ms)
 
 #define PROBE_SOONER 16
 
-static void server_mark_down(struct server *s)
+/* Send the news of a server around all workers.  Each counts failures, and probes,
+ * for itself; but who finds out first tells the others. */
+static void server_tell_news(struct server *s)
+{
+    struct worker *w = s->pool->worker;
+    if (w->crew_size == 1 || w->stopping || s->pool->retired)
+        return;
+    s->news.stale = s->news.away;
+    if (s->news.away)
+        return;
+    s->news.away = true;
+    s->news.letter.kind = LETTER_NEWS;
+    s->news.server = s;
+    s->news.setup = s->pool->setup;
+    atomic_fetch_add(&s->news.setup->users, 1);
+    s->news.conf = s->conf;
+    s->news.down = s->down;
+    s->news.why = s->why;
+    mailbox_post(&w->crew[(w->number + 1) % w->crew_size].box, &s->news.letter);
+}
+
+/* The server is down, as was found out here, or by another worker, who has `told`
+ * the operator, and has counted it. */
+static void server_mark_down(struct server *s, bool told)
 {
     struct pool *pool = s->pool;
     bool eject = pool->conf->auto_eject_hosts;
@@ -5846,23 +5925,29 @@ static void server_mark_down(struct server *s)
     s->probe_at = pool->loop->now +
                   server_jitter(s, eject ? (uint64_t)pool->conf->server_retry_timeout : s->patience);
     list_push(&pool->down, &s->in_down);
-    log_of(eject ? EVENT_server_ejected : EVENT_server_down, pool->name, s->conf, "is down%s: %s",
-           eject ? " and ejected" : "", trouble_for(s->why)->reason);
+    if (!told)
+        log_of(eject ? EVENT_server_ejected : EVENT_server_down, pool->name, s->conf, "is down%s: %s",
+               eject ? " and ejected" : "", trouble_for(s->why)->reason);
+    if (!told)
+        server_tell_news(s);
     if (!eject)
         return;
-    pool->stats.server_ejects++;
+    pool->stats.server_ejects += !told;
     s->stats.server_ejected_at = clock_wall_us();
     pool_ring(pool);
 }
 
-static void server_mark_up(struct server *s)
+static void server_mark_up(struct server *s, bool told)
 {
     uint64_t after = s->pool->loop->now - s->down_at;
     s->down = false;
     s->failures = 0;
     list_cut(&s->in_down);
-    log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
-           (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
+    if (!told)
+        log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
+               (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
+    if (!told)
+        server_tell_news(s);
     if (s->pool->conf->auto_eject_hosts)
         pool_ring(s->pool);
 }
@@ -5877,7 +5962,7 @@ static bool server_failed(struct server *s, int why)
         s->known = false;                   /* its name may stand for another address by now */
     if (s->down || (int64_t)++s->failures < s->pool->conf->server_failure_limit)
         return false;
-    server_mark_down(s);
+    server_mark_down(s, false);
     return true;
 }
 
@@ -6002,6 +6087,7 @@ static void pool_free(struct pool *pool)
 static void pool_point(struct pool *pool, struct setup *setup, const struct pool_conf *conf)
 {
     pool->setup = setup;
+    pool->crowd = setup->crowd[conf - setup->conf.pool];
     pool->conf = &conf->key;
     pool->name = conf->name;
     for (uint32_t i = 0; i < pool->servers; i++) {
@@ -6056,6 +6142,47 @@ static bool pool_is_asking(const struct pool *pool)
         if (pool->server[i].asked)
             return true;
     return false;
+}
+
+/* Whether other workers do. */
+static bool pool_is_telling(const struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->servers; i++)
+        if (pool->server[i].news.away)
+            return true;
+    return false;
+}
+
+/* The server of this worker that the news are about; NULL: it has none, as when the
+ * configuration has just changed.  It finds out by itself then. */
+static struct server *worker_server(const struct worker *w, const struct news_letter *news)
+{
+    for (uint32_t i = 0; w->setup == news->setup && i < w->pools; i++)
+        for (uint32_t n = 0; n < w->pool[i]->servers; n++)
+            if (w->pool[i]->server[n].conf == news->conf)
+                return &w->pool[i]->server[n];
+    return NULL;
+}
+
+/* News have come: pass them on, or they are our own and have been around. */
+static void worker_news(struct worker *w, struct news_letter *news)
+{
+    if (news->server->pool->worker == w) {
+        news->away = false;
+        atomic_fetch_sub(&news->setup->users, 1);
+        if (news->stale)
+            server_tell_news(news->server);
+        return;
+    }
+    struct server *s = worker_server(w, news);
+    if (s != NULL && news->down && !s->down) {
+        s->why = news->why;
+        server_mark_down(s, true);
+    } else if (s != NULL && !news->down && s->down) {
+        probe_close(s);
+        server_mark_up(s, true);
+    }
+    mailbox_post(&w->crew[(w->number + 1) % w->crew_size].box, &news->letter);
 }
 
 /* Close the connections to a pool's servers that owe nobody a reply. */
@@ -6165,11 +6292,12 @@ struct request {
     uint32_t        open;                   /* parts not answered, and one more while asking */
     uint32_t        lanes;                  /* parts that stand on a lane */
     enum merge      merge;
-    bool            whole;                  /* the reply is there: `reply`, or `literal` */
+    bool            whole;                  /* the reply is there: `reply`, `literal` or `fault` */
     bool            begun;                  /* its first bytes were said already */
     bool            silent;                 /* nobody wants an answer: noreply */
     struct queue    reply;
-    struct bytes    literal;                /* an error that needs no memory */
+    struct bytes    literal;                /* an error that needs no memory ... */
+    struct fault    fault;                  /* ... and another one */
     size_t          held, bytes;            /* what it adds to client.held, and to client.asked */
     struct asked    only;
     struct part     one;
@@ -6204,6 +6332,7 @@ static struct request *request_new(struct client *c)
     r->reply.first = r->reply.last = NULL;
     r->reply.len = 0;
     r->literal.len = 0;
+    r->fault.what = NULL;
     r->held = r->bytes = 0;
     r->only.next = NUT_NO_KEY;
     list_push(&c->waiting, &r->in_client);
@@ -6225,6 +6354,9 @@ static void request_free(struct request *r)
     r->pool->open--;
     mem_give(m, r, sizeof *r);
 }
+
+/* Whether it has an error instead of a reply. */
+static bool request_is_refused(const struct request *r) { return r->literal.len > 0 || r->fault.what != NULL; }
 
 /* Free a request that nobody needs any more: its client has what it gets, and
  * no lane owes it a reply. */
@@ -6302,6 +6434,8 @@ static void client_move(struct client *c)
     list_push(&heir->clients, &c->in_pool);
     old->stats.client_connections--;
     heir->stats.client_connections++;
+    atomic_fetch_sub(&old->crowd->clients, 1);
+    atomic_fetch_add(&heir->crowd->clients, 1);
     c->pool = heir;
 }
 
@@ -6310,8 +6444,11 @@ static void client_move(struct client *c)
 static void client_deliver(struct client *c)
 {
     struct request *r;
+    char text[FAULT_TEXT];
     while ((r = client_oldest(c)) != NULL && r->whole) {
-        if (r->literal.len > 0 && !r->silent)
+        if (r->fault.what != NULL && !r->silent)
+            conn_say(&c->conn, fault_text(r->fault, c->pool->conf->protocol, text));
+        else if (r->literal.len > 0 && !r->silent)
             conn_say(&c->conn, r->literal);
         if (!r->begun)
             client_learn(c, r->reply.len);
@@ -6340,25 +6477,19 @@ static void request_finish(struct request *r)
         request_settle(r);
 }
 
-static struct bytes request_no_memory(const struct request *r)
-{
-    return r->pool->conf->protocol == REDIS ? lit("-ERR proxy is out of memory\r\n")
-                                            : lit("SERVER_ERROR proxy is out of memory\r\n");
-}
-
 /* Make one reply of the parts'.  A part that got none speaks for all. */
 static void request_merge(struct request *r)
 {
     struct mem *m = request_mem(r);
     struct queue reply[64], *all = reply;
-    for (uint32_t i = 0; i < r->parts && r->literal.len == 0; i++)
-        r->literal = r->part[i].trouble;
-    if (r->literal.len > 0 || r->silent)
+    for (uint32_t i = 0; i < r->parts && r->fault.what == NULL; i++)
+        r->fault = r->part[i].fault;
+    if (request_is_refused(r) || r->silent)
         return;
     if (r->parts > countof(reply))
         all = mem_take(m, r->parts * sizeof *all);
     if (all == NULL) {
-        r->literal = request_no_memory(r);
+        r->fault = fault_of(WHY_MEMORY, false);
         return;
     }
     for (uint32_t i = 0; i < r->parts; i++) {
@@ -6366,7 +6497,7 @@ static void request_merge(struct request *r)
         r->part[i].reply = (struct queue){0};
     }
     if (!nut_merge(m, r->merge, all, r->parts, r->asked, r->keys, &r->reply))
-        r->literal = request_no_memory(r);
+        r->fault = fault_of(WHY_MEMORY, false);
     if (all != reply)
         mem_give(m, all, r->parts * sizeof *all);
 }
@@ -6391,10 +6522,10 @@ static void request_close_part(struct request *r)
     if (r->parts > 1 && r->client != NULL)
         request_merge(r);
     else if (r->parts == 1)
-        r->literal = r->part->trouble;
-    if (r->literal.len > 0)
+        r->fault = r->part->fault;
+    if (request_is_refused(r))
         nut_queue_free(request_mem(r), &r->reply);      /* half a reply is none */
-    if (r->literal.len > 0 && r->begun && r->client != NULL) {
+    if (request_is_refused(r) && r->begun && r->client != NULL) {
         r->whole = true;                                /* and half of it was said */
         client_cut(r->client);
         return;
@@ -6402,13 +6533,13 @@ static void request_close_part(struct request *r)
     request_finish(r);
 }
 
-/* The one place where a part ends, well (no `trouble`) or badly. */
-static void part_end(struct part *p, struct bytes trouble)
+/* The one place where a part ends, well (no fault) or badly. */
+static void part_end(struct part *p, struct fault fault)
 {
     must(!p->answered);
     p->answered = true;
-    p->trouble = trouble;
-    if (trouble.len > 0)
+    p->fault = fault;
+    if (fault.what != NULL)
         p->request->pool->stats.forward_error++;
     request_close_part(p->request);
 }
@@ -6427,7 +6558,7 @@ static void part_fail(struct part *p, int why, bool unsent)
     struct request *r = p->request;
     part_off_lane(p);
     if (!p->answered)
-        part_end(p, trouble_text(r->pool->conf->protocol, why, unsent));
+        part_end(p, fault_of(why, unsent));
     else
         request_settle(r);
 }
@@ -6627,7 +6758,7 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
         return true;
     if (lane->kind == LANE_PROBE) {
         probe_close(s);
-        server_mark_up(s);
+        server_mark_up(s, false);
         return false;                       /* the conn is closed */
     }
     queue_join(&lane->conn->out, &lane->later);
@@ -6675,7 +6806,7 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     if (p->answered)
         request_settle(p->request);
     else
-        part_end(p, p->lost ? request_no_memory(p->request) : (struct bytes){0});
+        part_end(p, p->lost ? fault_of(WHY_MEMORY, false) : (struct fault){0});
     return true;
 }
 
@@ -6701,7 +6832,7 @@ static struct lane *part_lane(struct part *p, uint32_t number)
     int why;
     struct lane *lane = server_lane(p->server, number, &lane_role, &why);
     if (lane == NULL)
-        part_end(p, trouble_text(p->server->pool->conf->protocol, why, true));
+        part_end(p, fault_of(why, true));
     return lane;
 }
 
@@ -6712,7 +6843,7 @@ static void part_ask(struct part *p, struct lane *lane, size_t from, bool put)
     if (!put) {
         p->lane = NULL;
         queue_trim(request_mem(p->request), q, from);
-        part_end(p, trouble_text(p->server->pool->conf->protocol, ENOMEM, true));
+        part_end(p, fault_of(ENOMEM, true));
         return;
     }
     p->request->lanes++;
@@ -6733,7 +6864,7 @@ static struct part *request_add_part(struct request *r, struct server *s)
     p->answered = p->overdue = p->lost = false;
     p->reply.first = p->reply.last = NULL;
     p->reply.len = 0;
-    p->trouble.len = 0;
+    p->fault.what = NULL;
     r->open++;
     return p;
 }
@@ -6794,7 +6925,7 @@ static bool request_deal(struct request *r, const struct frame *f, struct keyset
     struct part *part = asked == NULL ? NULL : mem_take(m, r->room * sizeof *part);
     if (part == NULL) {
         mem_give(m, asked, r->keys * sizeof *asked);
-        r->literal = request_no_memory(r);
+        r->fault = fault_of(WHY_MEMORY, false);
         return false;
     }
     r->asked = asked;
@@ -6891,9 +7022,9 @@ static void request_ask_each(struct request *r, const struct frame *f, struct bl
 
 static void request_say(struct request *r, struct bytes b)
 {
-    if (r->literal.len == 0 && !nut_queue_put(request_mem(r), &r->reply, b)) {
+    if (!request_is_refused(r) && !nut_queue_put(request_mem(r), &r->reply, b)) {
         nut_queue_free(request_mem(r), &r->reply);
-        r->literal = request_no_memory(r);
+        r->fault = fault_of(WHY_MEMORY, false);
     }
 }
 
@@ -7149,8 +7280,8 @@ static uint32_t request_one_server(struct request *r, const struct frame *f, str
 
 static void request_nobody(struct request *r)
 {
-    if (r->reply.len == 0 && r->literal.len == 0) {
-        r->literal = trouble_text(r->pool->conf->protocol, ECONNREFUSED, true);
+    if (r->reply.len == 0 && !request_is_refused(r)) {
+        r->fault = fault_of(ECONNREFUSED, true);
         r->pool->stats.forward_error++;
     }
     request_close_part(r);
@@ -7361,6 +7492,8 @@ static void client_close(struct client *c)
     client_drop_frame(c);
     list_cut(&c->in_pool);
     c->pool->stats.client_connections--;
+    atomic_fetch_sub(&c->pool->crowd->clients, 1);
+    atomic_fetch_sub(&c->pool->worker->clients, 1);
     conn_close(&c->conn);
 }
 
@@ -7411,39 +7544,20 @@ static void pool_refuse(struct pool *pool, int fd, const char *why)
     close(fd);
 }
 
-/* The clients of a pool, and those who will be its own when they have their replies. */
-static int64_t pool_clients(const struct pool *pool)
+/* Make a client of a connection, which is counted; NULL: no memory, and it is closed,
+ * and counted no more. */
+static struct client *pool_welcome(struct pool *pool, int fd)
 {
-    int64_t n = (int64_t)pool->stats.client_connections;
-    const struct link *all = &pool->worker->all;
-    for (const struct link *at = all->next; at != all; at = at->next) {
-        const struct pool *other = container_of(at, struct pool, in_worker);
-        if (other->heir == pool)
-            n += (int64_t)other->stats.client_connections;
-    }
-    return n;
-}
-
-static void pool_welcome(struct pool *pool, int fd)
-{
-    int64_t most = pool->conf->client_connections;
-    if (most > 0 && pool_clients(pool) >= most) {
-        pool_refuse(pool, fd, "client_connections is reached");
-        return;
-    }
-    if (fd >= pool->worker->setup->fd_most) {      /* the lowest free number: so many are open */
-        pool_refuse(pool, fd, "the other descriptors are for servers");
-        return;
-    }
     struct client *c = mem_zero(&pool->loop->mem, sizeof *c);
-    if (c == NULL) {
+    if (c == NULL)
         close(fd);
-        return;
-    }
-    socket_tune(fd, pool->conf->tcpkeepalive);
-    if (!conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {    /* owns fd now */
+    else
+        socket_tune(fd, pool->conf->tcpkeepalive);
+    if (c == NULL || !conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {   /* owns fd now */
         mem_give(&pool->loop->mem, c, sizeof *c);
-        return;
+        atomic_fetch_sub(&pool->crowd->clients, 1);
+        atomic_fetch_sub(&pool->worker->clients, 1);
+        return NULL;
     }
     c->pool = pool;
     c->number = pool->numbered++;
@@ -7453,6 +7567,95 @@ static void pool_welcome(struct pool *pool, int fd)
     list_push(&pool->clients, &c->in_pool);
     pool->stats.client_connections++;
     pool->worker->accepted++;
+    return c;
+}
+
+/* Who takes the next client: the worker with the fewest, unless we have hardly more.
+ * The kernel deals connections out by their addresses, which comes out uneven. */
+static struct worker *worker_for_client(struct worker *w)
+{
+    struct worker *least = w;
+    uint32_t fewest = atomic_load_explicit(&w->clients, memory_order_relaxed), ours = fewest;
+    for (uint32_t i = 0; i < w->crew_size; i++) {
+        uint32_t n = atomic_load_explicit(&w->crew[i].clients, memory_order_relaxed);
+        if (n < fewest) {
+            fewest = n;
+            least = &w->crew[i];
+        }
+    }
+    return ours - fewest <= fewest / 16 ? w : least;
+}
+
+/* Send a connection, which is counted, to another worker; false: no memory. */
+static bool pool_send_guest(struct pool *pool, struct worker *host, int fd)
+{
+    struct worker *w = pool->worker;
+    struct guest_letter *guest = mem_take(&w->loop.mem, sizeof *guest);
+    if (guest == NULL)
+        return false;
+    *guest = (struct guest_letter){.letter = {.kind = LETTER_GUEST, .back = &w->box}, .setup = pool->setup,
+                                   .home = pool, .host = host, .fd = fd};
+    pool->guests++;
+    atomic_fetch_add(&pool->setup->users, 1);
+    mailbox_post(&host->box, &guest->letter);
+    return true;
+}
+
+/* Count a client in, unless there are too many, which it is told. */
+static bool pool_admit(struct pool *pool, int fd)
+{
+    int64_t most = pool->conf->client_connections;
+    const char *why = fd >= pool->worker->setup->fd_most    /* the lowest free number: so many are open */
+                    ? "the other descriptors are for servers" : NULL;
+    if (atomic_fetch_add(&pool->crowd->clients, 1) >= (most > 0 ? most : INT64_MAX))
+        why = "client_connections is reached";
+    if (why == NULL)
+        return true;
+    atomic_fetch_sub(&pool->crowd->clients, 1);
+    pool_refuse(pool, fd, why);
+    return false;
+}
+
+/* A connection has come in at our door. */
+static void pool_accept(struct pool *pool, int fd)
+{
+    struct worker *host = worker_for_client(pool->worker);
+    if (!pool_admit(pool, fd))
+        return;
+    atomic_fetch_add(&host->clients, 1);
+    if (host == pool->worker || !pool_send_guest(pool, host, fd)) {
+        atomic_fetch_sub(&host->clients, 1);
+        atomic_fetch_add(&pool->worker->clients, 1);
+        pool_welcome(pool, fd);
+    }
+}
+
+/* A guest has come, and is let in, unless he comes in the middle of a change. */
+static void worker_host(struct worker *w, struct guest_letter *guest)
+{
+    for (uint32_t i = 0; !w->stopping && w->setup == guest->setup && i < w->pools; i++)
+        if (w->pool[i]->conf == guest->home->conf) {
+            pool_welcome(w->pool[i], guest->fd);
+            guest->fd = -1;
+            break;
+        }
+    mailbox_post(guest->letter.back, &guest->letter);
+}
+
+/* The letter with a guest is back.  He who was not let in stays with us. */
+static void worker_guest_back(struct worker *w, struct guest_letter *guest)
+{
+    struct pool *home = guest->home;
+    if (guest->fd != -1) {
+        atomic_fetch_sub(&guest->host->clients, 1);
+        atomic_fetch_add(&w->clients, 1);
+        struct client *c = pool_welcome(home, guest->fd);
+        if (c != NULL)
+            client_move(c);
+    }
+    home->guests--;
+    atomic_fetch_sub(&guest->setup->users, 1);
+    mem_give(&w->loop.mem, guest, sizeof *guest);
 }
 
 static void pool_door(struct watch *w, uint32_t sees)
@@ -7462,7 +7665,7 @@ static void pool_door(struct watch *w, uint32_t sees)
     for (int i = 0; i < 64; i++) {          /* then the others have a turn */
         int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd != -1) {
-            pool_welcome(pool, fd);
+            pool_accept(pool, fd);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
@@ -7533,7 +7736,7 @@ static void pool_fade(struct pool *pool)
         for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
             if (lane_is_open(&pool->server[i].lane[n]))
                 lane_lost(&pool->server[i].lane[n], WHY_CLOSED);
-    if (pool->open > 0 || pool_is_asking(pool))
+    if (pool->open > 0 || pool->guests > 0 || pool_is_asking(pool) || pool_is_telling(pool))
         return;
     pool_pass_on(pool);
     pool->shut = true;
@@ -7581,7 +7784,7 @@ static void part_late(struct part *p)
     p->due_at = now + timeout;
     list_push(&pool->due, &p->due);
     if (!p->answered)                       /* if it is not written yet, it will be */
-        part_end(p, trouble_text(pool->conf->protocol, ETIMEDOUT, false));
+        part_end(p, fault_of(ETIMEDOUT, false));
     if (s->late_at != 0 && now < s->late_at + timeout)
         return;                             /* many wait for one slow reply: it counts once */
     s->late_at = now;
@@ -9190,16 +9393,16 @@ static struct pool *worker_same(const struct worker *w, const struct pool_conf *
     return NULL;
 }
 
-/* Who takes over the clients of the pool `old`: who listens there now, or else
- * who has its name.  NULL: nobody. */
-static struct pool *setup_heir(const struct setup *setup, struct pool **pool, const struct pool *old)
+/* The pool of `setup` that takes over the clients of the pool `old`: who listens there
+ * now, or else who has its name; its number, or that of pools when there is none. */
+static uint32_t setup_heir(const struct setup *setup, const struct pool_fields *old, const char *name)
 {
-    struct pool *namesake = NULL;
+    uint32_t namesake = setup->conf.pools;
     for (uint32_t i = 0; i < setup->conf.pools; i++) {
-        if (listen_same(&setup->conf.pool[i].key.listen, &old->conf->listen))
-            return pool[i];
-        if (strcmp(setup->conf.pool[i].name, old->name) == 0)
-            namesake = pool[i];
+        if (listen_same(&setup->conf.pool[i].key.listen, &old->listen))
+            return i;
+        if (strcmp(setup->conf.pool[i].name, name) == 0)
+            namesake = i;
     }
     return namesake;
 }
@@ -9207,7 +9410,8 @@ static struct pool *setup_heir(const struct setup *setup, struct pool **pool, co
 /* Retire a pool of the worker's that is not in its setup any more. */
 static void worker_retire(struct worker *w, struct pool *pool)
 {
-    struct pool *heir = setup_heir(w->setup, w->pool, pool);
+    uint32_t n = setup_heir(w->setup, pool->conf, pool->name);
+    struct pool *heir = n < w->pools ? w->pool[n] : NULL;
     for (struct link *at = w->all.next; at != &w->all; at = at->next)
         if (pool_at(at)->heir == pool)
             pool_at(at)->heir = heir;
@@ -9289,6 +9493,14 @@ static void worker_change(struct worker *w)
     mailbox_post(w->control, &w->change.letter);
 }
 
+static void worker_guest(struct worker *w, struct guest_letter *guest)
+{
+    if (guest->host == w)
+        worker_host(w, guest);
+    else
+        worker_guest_back(w, guest);
+}
+
 static void worker_letter(struct worker *w, struct letter *l)
 {
     switch (l->kind) {
@@ -9301,6 +9513,12 @@ static void worker_letter(struct worker *w, struct letter *l)
         break;
     case LETTER_SETUP:
         worker_change(w);
+        break;
+    case LETTER_NEWS:
+        worker_news(w, container_of(l, struct news_letter, letter));
+        break;
+    case LETTER_GUEST:
+        worker_guest(w, container_of(l, struct guest_letter, letter));
         break;
     case LETTER_STOP:
         w->stopping = true;
@@ -9361,7 +9579,21 @@ static void *worker_run(void *of)
     return NULL;
 }
 
-/* Give back all that a worker holds, when its thread has ended. */
+/* Guests that were under way when the threads ended: there is nobody to be let in by. */
+static void worker_guests_end(struct worker *w)
+{
+    for (struct letter *l = mailbox_take(&w->box), *next; l != NULL; l = next) {
+        struct guest_letter *guest = container_of(l, struct guest_letter, letter);
+        next = l->next;
+        if (l->kind != LETTER_GUEST)
+            continue;
+        if (guest->fd != -1)
+            close(guest->fd);
+        mem_give(&container_of(l->back, struct worker, box)->loop.mem, guest, sizeof *guest);
+    }
+}
+
+/* Give back all that a worker holds, when all threads have ended. */
 static void worker_free(struct worker *w)
 {
     struct mem *m = &w->loop.mem;
@@ -9385,7 +9617,8 @@ static bool worker_open(struct worker *w, struct house *h, uint32_t n)
 {
     const struct process_conf *process = &h->first->conf.process;
     size_t most = process->max_memory > 0 ? (size_t)process->max_memory / h->workers : SIZE_MAX;
-    *w = (struct worker){.control = &h->box, .resolver = &h->resolver, .number = n,
+    *w = (struct worker){.control = &h->box, .resolver = &h->resolver, .number = n, .crew = h->worker,
+                         .crew_size = h->workers,
                          .random = clock_wall_us() * 2 + 1 + n};
     list_init(&w->all);
     if (!loop_open(&w->loop, most) || !mailbox_open(&w->box, EFD_NONBLOCK))
@@ -9449,9 +9682,49 @@ static void house_reopen_log(const struct house *h)
 
 static void setup_free(struct setup *setup)
 {
+    for (uint32_t i = 0; setup->crowd != NULL && i < setup->conf.pools; i++)
+        if (setup->crowd[i] != NULL && --setup->crowd[i]->setups == 0)
+            free(setup->crowd[i]);
+    free(setup->crowd);
     conf_free(&setup->conf);
     free(setup->door);
     free(setup);
+}
+
+/* `workers`, or as many as there are cores for us. */
+static uint32_t house_workers(const struct conf *conf)
+{
+    cpu_set_t cores;
+    int64_t n = conf->process.workers;
+    if (n == 0)
+        n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+    return (uint32_t)least_of((size_t)n, NUT_WORKERS_MAX);
+}
+
+/* Each pool goes on with the crowd of one that it takes clients over from, rather of
+ * one that listened there; others begin with nobody.  False: no memory. */
+static bool setup_crowds(struct setup *setup, const struct setup *before)
+{
+    uint32_t pools = setup->conf.pools;
+    setup->crowd = calloc(pools, sizeof(struct crowd *));
+    if (setup->crowd == NULL)
+        return false;
+    for (uint32_t i = 0; before != NULL && i < 2 * before->conf.pools; i++) {
+        uint32_t n = i % before->conf.pools;
+        const struct pool_conf *old = &before->conf.pool[n];
+        uint32_t heir = setup_heir(setup, &old->key, old->name);
+        bool listens = heir < pools && listen_same(&setup->conf.pool[heir].key.listen, &old->key.listen);
+        if (heir == pools || setup->crowd[heir] != NULL || (i == n && !listens))
+            continue;
+        setup->crowd[heir] = before->crowd[n];
+        setup->crowd[heir]->setups++;
+    }
+    for (uint32_t i = 0; i < pools; i++) {
+        if (setup->crowd[i] == NULL && (setup->crowd[i] = calloc(1, sizeof(struct crowd))) == NULL)
+            return false;
+        setup->crowd[i]->setups += setup->crowd[i]->setups == 0;
+    }
+    return true;
 }
 
 /* Read the configuration, and take what it needs to run; NULL: conf.told of *bad
@@ -9473,9 +9746,15 @@ static struct setup *setup_new(const struct house *h, struct conf *bad)
         free(setup);
         return NULL;
     }
-    uint32_t workers = h->workers > 0 ? h->workers : (uint32_t)setup->conf.process.workers;
+    uint32_t workers = h->workers > 0 ? h->workers : house_workers(&setup->conf);
+    conf_check_memory(&setup->conf, setup->conf.process.workers == 0 ? workers : 0);
+    if (setup->conf.mistakes > 0) {
+        *bad = setup->conf;
+        free(setup);
+        return NULL;
+    }
     setup->door = malloc(workers * setup->conf.pools * sizeof *setup->door);
-    if (setup->door == NULL) {
+    if (setup->door == NULL || !setup_crowds(setup, h->setup)) {
         setup_free(setup);
         return NULL;
     }
@@ -9733,10 +10012,12 @@ static void house_run(struct house *h)
         loop_show_again(&h->loop);
         loop_settle(&h->loop);
     }
-    for (uint32_t i = 0; i < h->workers; i++) {
+    for (uint32_t i = 0; i < h->workers; i++)
         pthread_join(h->worker[i].thread, NULL);
+    for (uint32_t i = 0; i < h->workers; i++)
+        worker_guests_end(&h->worker[i]);
+    for (uint32_t i = 0; i < h->workers; i++)
         worker_free(&h->worker[i]);
-    }
     admin_free(&h->admin);
     mem_give(&h->loop.mem, h->worker, h->workers * sizeof *h->worker);
     loop_free(&h->loop);
@@ -9788,7 +10069,7 @@ static int house_begin(struct house *h)
     if (good && h->options.test) {
         status = 0;
     } else if (good) {
-        h->workers = (uint32_t)h->setup->conf.process.workers;
+        h->workers = house_workers(&h->setup->conf);
         atomic_store(&h->setup->users, 1);
         status = house_main(h);
     }

@@ -1,10 +1,12 @@
 /* relayN.c - a floor: the requests of all clients on one connection to each server, nothing parsed.
  *
- *     relayN PORT SERVERPORT[,SERVERPORT...] REQUEST REPLY
+ *     relayN PORT SERVERPORT[,SERVERPORT...] REQUEST REPLY [spread]
  *
  * A request always has REQUEST bytes, a reply REPLY bytes.  What came in one turn of the loop leaves in one
  * write for each server, and what comes back in one write for each client.  That is the least that a proxy
- * which shares connections can do.  The n-th client is given to the n-th server, whatever its keys are.
+ * which shares connections can do.  The n-th client is given to the n-th server, whatever its keys are: so the
+ * clients of a server go round together, and there are fewer and larger writes than keys allow.  With `spread`
+ * each request goes to the next server, as with keys it does; that is for clients with one request at a time.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -59,6 +61,8 @@ struct server {
 
 static int ep, listener, nservers, nclients, ndirty;
 static size_t request, reply;
+static bool spread;
+static unsigned turn;
 static struct server *servers[16];
 static struct client *dirty[CLIENTS];
 static char *arena;
@@ -153,6 +157,8 @@ static void leave_rest(struct out *o, int fd, void *who)
 
 static void from_client(struct client *c)
 {
+    if (spread && c->owed == 0)
+        c->server = servers[turn++ % (unsigned)nservers];
     struct server *s = c->server;
     size_t room = 64 * 1024 + request;
     if (used + room > ARENA)
@@ -287,8 +293,9 @@ static bool add_server(int port)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5)
+    if (argc != 5 && argc != 6)
         return 1;
+    spread = argc == 6;
     signal(SIGPIPE, SIG_IGN);
     request = strtoull(argv[3], NULL, 10);
     reply = strtoull(argv[4], NULL, 10);

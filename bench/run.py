@@ -328,7 +328,9 @@ class Stage:
         return [n for n in names if n not in missing]
 
     def fits(self, what, name, place, load):
-        """Whether this machine has the descriptors and the cores for it."""
+        """Whether the program takes such a load, and this machine has the descriptors and the cores for it."""
+        if any(key in load for key in PROGRAMS[name].unfit):
+            return False
         files = 100 + load.get("servers", 4) + (load.get("c", 50) + load.get("i", 0)) * max(1, PROGRAMS[name].files)
         if files > self.files:
             self.leave_out("%s, %s" % (what, name),

@@ -51,6 +51,10 @@ def relay_n(setup):
     return [setup.port, ports(setup), *request_and_reply(setup.proto, setup.load)], ""
 
 
+def relay_s(setup):
+    return [*relay_n(setup)[0], "spread"], ""
+
+
 def haproxy(setup):
     lines = ["global", "    nbthread 1", "    maxconn %d" % ((setup.files - 100) // 2),
              "defaults", "    mode tcp", "    timeout connect 5s", "    timeout client 300s", "    timeout server 300s",
@@ -82,8 +86,8 @@ def find(program):
 
 
 # `arguments` gives the command line and the text of the configuration.  `files` is how many descriptors a
-# client costs, `direct` is no program at all.
-Program = collections.namedtuple("Program", "what path arguments files")
+# client costs, `unfit` what a load must not have; `direct` is no program at all.
+Program = collections.namedtuple("Program", "what path arguments files unfit", defaults=[()])
 PROGRAMS = {
     "direct": Program("no proxy: clients talk to the servers", None, None, 0),
     "relay1": Program("floor: a server connection for each client, nothing parsed",
@@ -91,6 +95,8 @@ PROGRAMS = {
     "haproxy": Program("haproxy in TCP mode: a server connection for each client", find("haproxy"), haproxy, 2),
     "relayN": Program("floor: one connection to each server, nothing parsed",
                       os.path.join(BUILD, "relayN"), relay_n, 1),
+    "relayS": Program("the same floor, and each request goes to the next server; one request at a time",
+                      os.path.join(BUILD, "relayN"), relay_s, 1, ("P", "K", "mget")),
     "nutcracker": Program("Debian's nutcracker (twemproxy)", find("nutcracker"), nutcracker, 1),
     "nutproxy": Program("nutproxy", os.environ.get("NUTPROXY", os.path.join(TOP, "nutproxy")), nutproxy, 1),
 }
