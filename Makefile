@@ -53,6 +53,11 @@ build/route: $(SOURCE) tests/route.c build/include/ini.h
 build/counted: $(SOURCE) tests/counted.c build/include/ini.h
 	cc $(C) -I. -o $@ tests/counted.c $(INIH) -lpthread
 
+# What a request costs without the kernel, compiled as the product is: see bench/count.sh.
+build/instructions: $(SOURCE) bench/instructions.c build/include/ini.h
+	$(MUSLCC) $(C) $(HARDEN) $(SMALL) -Wno-unused-function -DNUT_PROOFS -I. -Ibuild/include $(STATIC) $(BEGIN) \
+	    bench/instructions.c $(INIH) $(END) -o $@
+
 # Only inih's header is taken from the system: the rest of that folder belongs to another libc.
 build/include/ini.h: /usr/include/ini.h
 	@command -v $(MUSLCC) >/dev/null || { echo "$(MUSLCC) is missing: apt-get install musl-tools" >&2; exit 1; }

@@ -2323,17 +2323,23 @@ enum scan nut_reply_scan(struct reply *r, struct bytes in, size_t *used)
     return resp ? resp_reply_scan(r, in, used) : mc_reply_scan(r, in, used);
 }
 
+static uint64_t check_mix(uint64_t h, uint64_t more)
+{
+    h = (h ^ more) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 29;
+}
+
 /* Not one of the pools' hashes: it only tells apart the keys of one request. */
 uint32_t nut_check(struct bytes key)
 {
     uint64_t h = key.len;
     size_t at = 0;
-    for (; key.len - at >= 8; at += 8) {
-        h = (h ^ eight_at(key.at + at)) * 0x9e3779b97f4a7c15u;
-        h ^= h >> 29;
-    }
+    for (; key.len - at >= 8; at += 8)
+        h = check_mix(h, eight_at(key.at + at));
+    if (key.len >= 8)
+        return (uint32_t)(check_mix(h, eight_at(key.at + key.len - 8)) >> 32);
     for (; at < key.len; at++)
-        h = (h ^ octet(key.at[at])) * 0x9e3779b97f4a7c15u;
+        h = check_mix(h, octet(key.at[at]));
     return (uint32_t)(h >> 32);
 }
 
@@ -8723,7 +8729,7 @@ static const char *percent_text(uint64_t n, uint64_t all, char to[PERCENT_TEXT])
         digits = digits * 10 + rest / all;
         rest %= all;
     }
-    digits += rest >= all - rest;
+    digits += rest > all - rest || (rest == all - rest && digits % 2 == 1);     /* a half goes to the even one */
     text_in(to, PERCENT_TEXT, "%llu.%06llu", (unsigned long long)digits / 1000000,
             (unsigned long long)digits % 1000000);
     return to;

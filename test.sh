@@ -5,11 +5,12 @@
 #         live      real servers and clients, epoll build      beside    nutcracker and nutproxy, side by side
 #         poll      as live, poll build                        asan      as live, under sanitizers
 #         torture   the same load, every 23rd malloc denied
+#         count     instructions of a request, against bench/instructions.txt
 cd "$(dirname "$0")" || exit 1
-parts=${*:-house proofs live beside poll asan torture}
+parts=${*:-house proofs count live beside poll asan torture}
 for part in $parts; do
     case $part in
-    house | proofs | live | beside | poll | asan | torture) ;;
+    house | proofs | count | live | beside | poll | asan | torture) ;;
     *)  echo "there is no part '$part': see the top of test.sh"
         exit 1 ;;
     esac
@@ -53,7 +54,7 @@ PY
 }
 
 sh tests/install.sh gcc libc6-dev make musl-tools libinih-dev clang libclang-rt-14-dev binutils universal-ctags \
-    shellcheck strace redis-server redis-tools memcached libmemcached-tools nutcracker procps \
+    shellcheck strace valgrind redis-server redis-tools memcached libmemcached-tools nutcracker procps \
     python3 python3-pytest python3-redis python3-pymemcache || exit 1
 if ! make nutproxy build/poll build/asan build/torture build/proofs build/route build/counted >"$tmp/make" 2>&1; then
     cat "$tmp/make"
@@ -68,6 +69,7 @@ for part in $parts; do
     house)   run house sh tests/house.sh ;;
     proofs)  run proofs build/proofs
              run vectors pytests nutproxy 1 tests/test_vectors.py ;;
+    count)   run count sh bench/count.sh ;;
     live)    run live pytests nutproxy 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
                  tests/test_process.py tests/test_logs.py tests/test_reload.py tests/test_clients.py \
                  tests/test_steady.py tests/test_commands.py tests/test_flow.py tests/test_tools.py \
