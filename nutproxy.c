@@ -4767,7 +4767,6 @@ struct conn {
     struct link        todo;                /* in loop.dirty, or in loop.grave */
     struct link        wait;                /* in loop.again, or in loop.leaving */
     struct queue       out;
-    uint64_t           wrote;               /* bytes written since it was opened */
     struct block      *kept;                /* input not taken yet: from `head` to its fill */
     uint32_t           head;
     uint32_t           size;                /* of the thing it is the first member of */
@@ -5092,7 +5091,6 @@ static bool conn_write(struct conn *c)
             return false;
         c->blocked = n == -1 || (size_t)n < len;
         if (n > 0) {
-            c->wrote += (uint64_t)n;
             nut_queue_drop(&c->watch.loop->mem, &c->out, (size_t)n);
         }
     }
@@ -5510,7 +5508,6 @@ struct lane {
     struct part   *first, *last;            /* owed replies, oldest first (2) */
     struct queue   later;                   /* questions, until the server has greeted us */
     uint64_t       said;                    /* bytes of questions, since it was opened */
-    uint64_t       greeting;                /* bytes of our greeting, in front of them */
     uint32_t       greetings;               /* replies to it that are still to come */
     enum lane_kind kind;
     bool           naming;                  /* waits for the server's address */
@@ -5707,9 +5704,7 @@ static struct queue *lane_queue(struct lane *lane)
 /* How many bytes of questions the kernel has taken. */
 static uint64_t lane_wrote(const struct lane *lane)
 {
-    if (lane->conn == NULL || lane->conn->wrote < lane->greeting)
-        return 0;
-    return lane->conn->wrote - lane->greeting;
+    return lane->conn == NULL || lane->greetings > 0 ? 0 : lane->said - lane->conn->out.len;
 }
 
 static bool greeting_word(struct mem *m, struct queue *q, const char *word)
@@ -5743,7 +5738,6 @@ static bool lane_greet(struct lane *lane)
                                                                : lit("version\r\n"));
         lane->greetings++;
     }
-    lane->greeting = q->len;
     return ok;
 }
 
@@ -6277,12 +6271,13 @@ struct client {
     struct link   waiting;                  /* requests, oldest first (1) */
     struct link   in_pool;
     size_t        held;                     /* bytes of replies that wait for their turn */
-    size_t        asked;                    /* bytes of questions that are open */
+    uint32_t      asked;                    /* bytes of questions that are open: ASKED_MARK, and one request */
     uint32_t      number;
     uint32_t      requests;                 /* how many are waiting */
     uint32_t      usual;                    /* bytes of a usual reply to this client ... */
     uint32_t      window;                   /* ... and how many requests it may have open for that */
-    uint64_t      multi_at;                 /* when a MULTI of its was refused, 0: none is open */
+    uint32_t      multi_at;                 /* in_multi: when, in ms */
+    bool          in_multi;                 /* a MULTI of its was refused, and is open yet */
     bool          known;                    /* it gave the password, or need not */
     bool          leaving;                  /* it said QUIT, or what we cannot read */
     bool          counted;                  /* its end stands in the stats */
@@ -6379,7 +6374,7 @@ static void request_leave(struct request *r)
     list_cut(&r->in_client);
     c->requests--;
     c->held -= r->held;
-    c->asked -= r->bytes;
+    c->asked -= (uint32_t)r->bytes;         /* it was added */
     r->client = NULL;
     request_settle(r);
 }
@@ -6854,7 +6849,7 @@ static void part_ask(struct part *p, struct lane *lane, size_t from, bool put)
     }
     p->request->lanes++;
     p->request->bytes += q->len - from;
-    p->request->client->asked += q->len - from;
+    p->request->client->asked += (uint32_t)(q->len - from);
     lane_push(lane, p, (uint32_t)(q->len - from));      /* <= NUT_REQUEST_MAX */
 }
 
@@ -7234,18 +7229,19 @@ static struct bytes refusal_reason(enum way way)
 static bool request_is_in_multi(struct request *r, const struct command *c)
 {
     struct client *client = r->client;
-    uint64_t now = r->pool->loop->now;
+    uint32_t now = (uint32_t)r->pool->loop->now;    /* it may wrap */
     char small[NAME_MOST];
     if (strcmp(c->name, "MULTI") == 0) {
+        client->in_multi = true;
         client->multi_at = now;
         return false;
     }
-    if (client->multi_at == 0)
+    if (!client->in_multi)
         return false;
-    if (now > client->multi_at + MULTI_GRACE_MS || strcmp(c->name, "DISCARD") == 0) {
-        client->multi_at = 0;
+    if (now - client->multi_at > MULTI_GRACE_MS || strcmp(c->name, "DISCARD") == 0) {
+        client->in_multi = false;
     } else if (strcmp(c->name, "EXEC") == 0) {
-        client->multi_at = 0;
+        client->in_multi = false;
         request_say(r, lit("-EXECABORT Transaction discarded: MULTI is not served by this proxy\r\n"));
         return true;
     } else if (c->way < HERE && c->access != READ) {
@@ -7330,7 +7326,7 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
         request_refuse(r, lit("-ERR unknown command"), name, lit("\r\n"));
     } else if (!command_fits(c, f->argc)) {
         say_arity(r, name);
-    } else if ((r->client->multi_at > 0 || c->way == SESSION) && request_is_in_multi(r, c)) {
+    } else if ((r->client->in_multi || c->way == SESSION) && request_is_in_multi(r, c)) {
         ;                                   /* it was refused */
     } else if (c->way == HERE) {
         request_here(r, f, c);
