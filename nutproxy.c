@@ -48,7 +48,8 @@
  *       watch and struct role, and nothing else.
  *   (5) What may have been written to a server is never written again.
  *   (6) Threads share setups, which nobody changes and which are freed when no
- *       pool runs by them, and letters.
+ *       pool runs by them; letters; and counts of clients, which only change when
+ *       one comes or goes.
  *   (7) A retired pool is asked for nothing more: a client goes on with the heir
  *       once it has all its replies, so no two pools owe it one.
  */
@@ -8222,6 +8223,28 @@ static void admin_free(struct admin *a)
  * What is done with a configuration, or with two, without running it.
  * ======================================================================== */
 
+/* All of an open file, in memory from malloc; NULL and *why when it cannot be had. */
+static char *stream_read(FILE *f, size_t *len, const char **why)
+{
+    char *text = NULL;
+    size_t room = 0;
+    for (*len = 0; *len == room && *len <= NUT_CONF_MAX; *len += fread(text + *len, 1, room - *len, f)) {
+        room = room == 0 ? 16384 : room * 2;
+        char *more = realloc(text, room);
+        if (more == NULL) {
+            *why = strerror(ENOMEM);
+            free(text);
+            return NULL;
+        }
+        text = more;
+    }
+    if (!ferror(f) && *len <= NUT_CONF_MAX)
+        return text;
+    *why = ferror(f) ? strerror(errno) : "it is too large for a configuration";
+    free(text);
+    return NULL;
+}
+
 /* The text of a file ("-": of stdin), in memory from malloc that the caller
  * frees; NULL and *why when it cannot be had. */
 static char *file_read(const char *path, size_t *len, const char **why)
@@ -8233,13 +8256,8 @@ static char *file_read(const char *path, size_t *len, const char **why)
         *why = strerror(errno);
     else if (S_ISDIR(st.st_mode))
         *why = strerror(EISDIR);
-    else if ((text = malloc(NUT_CONF_MAX + 1)) == NULL)
-        *why = strerror(ENOMEM);
-    else if ((*len = fread(text, 1, NUT_CONF_MAX + 1, f)) > NUT_CONF_MAX || ferror(f)) {
-        *why = ferror(f) ? strerror(errno) : "it is too large for a configuration";
-        free(text);
-        text = NULL;
-    }
+    else
+        text = stream_read(f, len, why);
     if (f != NULL && f != stdin)
         fclose(f);
     return text;
