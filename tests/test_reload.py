@@ -432,7 +432,8 @@ def test_a_pipe_for_a_configuration_keeps_nobody_waiting(stage):
     os.mkfifo(proxy.conf)
     proxy.signal(signal.SIGUSR1)
     wait_for("it to be told", lambda: "is no regular file" in proxy.said())
-    assert proxy.stats()["alpha"]["client_connections"] == 0 and proxy.stop() == 0
+    wait_for("nobody to be left", lambda: proxy.stats()["alpha"]["client_connections"] == 0)
+    assert proxy.stop() == 0
 
 
 def test_a_level_that_a_signal_has_set_stays_unless_the_configuration_changes_it(stage):

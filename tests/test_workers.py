@@ -33,6 +33,11 @@ def threads(proxy):
     return len(os.listdir("/proc/%d/task" % proxy.pid))
 
 
+def nobody_is_left(proxy):
+    """Nor is who looked whether the proxy listens."""
+    wait_for("all clients to be gone", lambda: proxy.stats()["alpha"]["client_connections"] == 0)
+
+
 def polls():
     return "poll" in os.path.basename(os.environ.get("NUTPROXY", ""))
 
@@ -42,6 +47,7 @@ def polls():
 def test_fifty_clients_are_spread_evenly_however_the_kernel_deals_them_out(stage, workers):
     server = stage.redis()
     proxy = stage.nutproxy({"nutproxy": {"workers": workers}, "alpha": pool([server])})
+    nobody_is_left(proxy)
     links = [wire(proxy.where("alpha")) for _ in range(50)]
     for link in links:
         assert link.ask("PING") == b"+PONG\r\n"
@@ -82,6 +88,7 @@ def test_client_connections_is_a_limit_of_all_workers_together(stage, workers):
     server = stage.redis()
     proxy = stage.nutproxy({"nutproxy": {"workers": workers}, "alpha": pool([server], client_connections=10),
                             "beta": pool([server])})
+    nobody_is_left(proxy)
     for _ in range(3):
         links, refused = [], 0
         for _ in range(30):
@@ -97,13 +104,14 @@ def test_client_connections_is_a_limit_of_all_workers_together(stage, workers):
             assert w.ask("PING") == b"+PONG\r\n", "the limit is alpha's"
         for link in links:
             link.close()
-        wait_for("all to be gone", lambda: proxy.stats()["alpha"]["client_connections"] == 0)
+        nobody_is_left(proxy)
 
 
 def test_the_limit_goes_on_through_a_reload(stage):
     server = stage.redis()
     alpha = pool([server], client_connections=6)
     proxy = stage.nutproxy({"nutproxy": {"workers": 3}, "alpha": alpha})
+    nobody_is_left(proxy)
     links = [wire(proxy.where("alpha")) for _ in range(6)]
     for n, changed in enumerate((dict(alpha, timeout="7s"), dict(alpha, timeout="7s", client_connections=8), alpha)):
         for link in links:
