@@ -6334,7 +6334,7 @@ static struct request *request_new(struct client *c)
     r->reply.first = r->reply.last = NULL;
     r->reply.len = 0;
     r->literal.len = 0;
-    r->fault.what = NULL;
+    r->fault = (struct fault){0};
     r->held = r->bytes = 0;
     r->only.next = NUT_NO_KEY;
     list_push(&c->waiting, &r->in_client);
@@ -6866,7 +6866,7 @@ static struct part *request_add_part(struct request *r, struct server *s)
     p->answered = p->overdue = p->lost = false;
     p->reply.first = p->reply.last = NULL;
     p->reply.len = 0;
-    p->fault.what = NULL;
+    p->fault = (struct fault){0};
     r->open++;
     return p;
 }

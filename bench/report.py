@@ -5,7 +5,7 @@ import shutil
 import statistics
 import subprocess
 
-from shapes import CPU, DISTURBED, FLOOR, GROWTH, PEER, PLACES, PROGRAMS, SHAPES, SUBJECT, TARGETS
+from shapes import CPU, DISTURBED, FLOOR, GROWTH, OTHER, PEER, PLACES, PROGRAMS, SHAPES, SUBJECT, TARGETS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -200,6 +200,7 @@ def method(results):
         "bytes. Every reply is checked.",
         "* CPU time is user and system time of all threads of the proxy, for each request that was answered. "
         "`cores` is how many cores the proxy kept busy, `others` the same of servers and load together.",
+        "* Where a target is not met, [PROFILE.md](PROFILE.md) shows where the time goes.",
         "* Numbers are medians over the rounds. Ratios are taken within a round, and then their median.",
         "* relayN is told how long requests and replies are. It gives a client's requests, with all their keys, "
         "to one server. Of values of a megabyte it has to keep what a client has not taken yet: there it is "
@@ -210,11 +211,28 @@ def method(results):
         "for each idle one: so the busy ones and everything touched since are in it.", ""]
 
 
+def other_values(results):
+    """Targets that are of no shape: what, place, the value and its limit."""
+    for line in GROWTH["workers"].lines:
+        one = {r["round"]: r["cpu_us"] for r in results.good("workers", line, 1)}
+        yield ("CPU time for a request with 2 workers / with 1: redis GET, " + line, "shared",
+               median(r["cpu_us"] / one[r["round"]] for r in results.good("workers", line, 2) if r["round"] in one),
+               OTHER["workers"])
+    for r in results.static:
+        if r["line"] == SUBJECT:
+            yield "stripped size, KiB", "", r["stripped_kib"], OTHER["stripped_kib"]
+            yield "idle memory (RSS), KiB", "", r["rss_kib"], OTHER["rss_kib"]
+            yield "from the start to the first answer, ms", "", median(r["start_ms"]), OTHER["start_ms"]
+
+
 def targets(results):
     rows = [[t.what + ": " + SHAPES[t.shape].proto + " " + SHAPES[t.shape].what, t.shape, SHAPES[t.shape].place,
              ("at most " if t.most else "at least ") + "%.2f" % t.limit,
              "-" if results.measured(t) is None else "%.3f" % results.measured(t), results.verdict(t)]
             for t in TARGETS]
+    for what, place, value, limit in other_values(results):
+        verdict = "not measured" if value is None else "met" if value <= limit else "**not met**"
+        rows.append([what, "", place, "at most %.2f" % limit, "-" if value is None else "%.3f" % value, verdict])
     met = sum(r[-1] == "met" for r in rows)
     return ["## Targets", "", "%d of %d are met." % (met, len(rows)), "",
             *table(["what", "shape", "place", "target", "measured", ""], rows, 3)]

@@ -519,7 +519,8 @@ def main():
                 stage.shapes(SHORT, programs, [SUBJECT], 3, 0.7, 0.2)
             elif args.command == "full":
                 stage.shapes(list(SHAPES), programs, programs, 5, 1.5, 0.3)
-                stage.grow(list(GROWTH), None, programs, 2, 1.0, 0.4)
+                stage.grow([name for name in GROWTH if name != "workers"], None, programs, 2, 1.0, 0.4)
+                stage.grow(["workers"], None, programs, 6, 1.0, 0.4)
                 stage.static(still, 9)
             elif args.command == "bench":
                 stage.shapes(args.shapes, programs, programs, args.rounds, args.seconds, args.warm)

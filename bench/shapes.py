@@ -152,6 +152,9 @@ TARGETS = (
     [Target("requests a second / nutcracker's", s, "rps_ratio", False, 1.00)
      for s in SHAPES if "rate" not in SHAPES[s].load])
 
+# What is measured in no shape, at most: CPU time with two workers as a part of that with one, and what static tells.
+OTHER = {"workers": 1.05, "stripped_kib": 200, "rss_kib": 1024, "start_ms": 20}
+
 # --- what grows ----------------------------------------------------------------------
 
 # `lines` are what a plot has: a label, the program, and what its load adds.  `log` are the logarithmic axes.
