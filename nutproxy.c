@@ -3260,13 +3260,15 @@ static int pools_order(const void *a, const void *b)
     return names_order(p->name, q->name);
 }
 
-static const struct key *pool_key_named(const char *name)
+/* The row of a key that there is. */
+static const struct key *key_named(const struct key *keys, const char *name)
 {
-    size_t i = 0;
-    while (strcmp(pool_key[i].name, name) != 0)
-        must(++i < countof(pool_key));
-    return &pool_key[i];
+    while (strcmp(keys->name, name) != 0)
+        keys++;
+    return keys;
 }
+
+static const struct key *pool_key_named(const char *name) { return key_named(pool_key, name); }
 
 /* What only the whole of a pool shows. */
 static void conf_pool_check(struct conf *c, struct pool_conf *p)
@@ -3333,6 +3335,23 @@ static void conf_free(struct conf *c)
 
 /* ---- the whole */
 
+/* Where the stats are: a path, which is `host` then, or host and port; or "off".
+ * False: it is none of these. */
+static bool stats_address(const char *text, struct bytes *host, uint16_t *port)
+{
+    struct bytes word = bytes_of(text);
+    *port = 0;
+    *host = word;
+    if (word.len > 0 && text[0] == '/')
+        return word.len <= UNIX_PATH_MOST;
+    if (strcmp(text, "off") == 0)
+        return true;
+    if (!conf_port(&word, port) || word.len == 0)
+        return false;
+    *host = conf_host(word);
+    return host->len > 0 && host->len <= HOST_MOST;
+}
+
 /* Each worker has its part of the memory. */
 static void conf_check_memory(struct conf *c, int64_t workers)
 {
@@ -3343,6 +3362,8 @@ static void conf_check_memory(struct conf *c, int64_t workers)
 /* What only all pools together show. */
 static void conf_check(struct conf *c)
 {
+    struct bytes host;
+    uint16_t port;
     if (c->broken)
         return;                             /* what stands behind the break is not missing */
     if (c->pools == 0)
@@ -3362,6 +3383,9 @@ static void conf_check(struct conf *c)
             strcmp(c->process.stats, c->pool[i].key.listen.text) == 0)
             conf_tell(c, c->pool[i].line, "pool '%s' has the listen address of stats, '%s'",
                       c->pool[i].name, c->process.stats);
+    if (c->process.stats != NULL && !stats_address(c->process.stats, &host, &port))
+        conf_tell(c, c->seen[key_named(process_key, "stats") - process_key],
+                  "directive \"stats\" is not host:port, a path, or off: '%s'%s", c->process.stats, "");
     conf_check_memory(c, c->process.workers);
 }
 
@@ -4433,7 +4457,7 @@ static void line_as_text(struct log_line *l, const char *text)
     line_add(l, "%s", text);
     for (size_t i = from; i < l->len; i += n == 0 ? 1 : n) {
         n = yaml_character((struct bytes){l->text + i, l->len - i});
-        if (n == 0 || l->text[i] == '\t')
+        if (n == 0 || octet(l->text[i]) < ' ')
             l->text[i] = '?';               /* names and replies may hold anything */
     }
 }
@@ -4926,7 +4950,8 @@ static const char *socket_text(int fd, bool other, char to[SOCKET_TEXT])
     return to;
 }
 
-struct listening { int backlog; bool shared; unsigned mode; };
+/* `shared`: by several sockets.  `first`: by ours only, and this is the first of them. */
+struct listening { int backlog; bool shared, first; unsigned mode; };
 
 /* A socket that listens on `a`; -1 and errno. */
 static int socket_listen(const struct address *a, struct listening how)
@@ -4939,8 +4964,9 @@ static int socket_listen(const struct address *a, struct listening how)
     if (fd == -1)
         return -1;
     bool ok = (path || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0) &&
-              (path || !how.shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0) &&
+              (path || !how.shared || how.first || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0) &&
               bind(fd, (const struct sockaddr *)&a->is, a->len) == 0 &&
+              (path || !how.first || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0) &&
               (!path || how.mode == 0 ||
                chmod(((const struct sockaddr_un *)&a->is)->sun_path, how.mode) == 0) &&
               listen(fd, how.backlog) == 0;
@@ -5539,6 +5565,7 @@ struct news_letter {
     struct server            *server;       /* who sent it */
     int                       why;
     bool                      down, away;
+    bool                      counted;      /* another has found it out as well, and counts and logs it */
     bool                      stale;        /* it has changed since: sent again when it is back */
 };
 
@@ -5891,13 +5918,31 @@ static uint64_t server_jitter(struct server *s, uint64_t ms)
 
 #define PROBE_SOONER 16
 
+/* Count and log that a server went down, or is up. */
+static void server_count_news(struct server *s, bool down, int why)
+{
+    bool eject = s->pool->conf->auto_eject_hosts;
+    uint64_t after = s->pool->loop->now - s->down_at;
+    if (!down) {
+        log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
+               (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
+        return;
+    }
+    log_of(eject ? EVENT_server_ejected : EVENT_server_down, s->pool->name, s->conf, "is down%s: %s",
+           eject ? " and ejected" : "", trouble_for(why)->reason);
+    s->pool->stats.server_ejects += eject;
+}
+
 /* Send the news of a server around all workers.  Each counts failures, and probes,
- * for itself; but who finds out first tells the others. */
+ * for itself; but who finds out first tells the others.  When the news are back they
+ * are counted and logged. */
 static void server_tell_news(struct server *s)
 {
     struct worker *w = s->pool->worker;
-    if (w->crew_size == 1 || w->stopping || s->pool->retired)
+    if (w->crew_size == 1 || w->stopping || s->pool->retired) {
+        server_count_news(s, s->down, s->why);
         return;
+    }
     s->news.stale = s->news.away;
     if (s->news.away)
         return;
@@ -5909,11 +5954,11 @@ static void server_tell_news(struct server *s)
     s->news.conf = s->conf;
     s->news.down = s->down;
     s->news.why = s->why;
+    s->news.counted = false;
     mailbox_post(&w->crew[(w->number + 1) % w->crew_size].box, &s->news.letter);
 }
 
-/* The server is down, as was found out here, or by another worker, who has `told`
- * the operator, and has counted it. */
+/* The server is down, as was found out here, or as another worker has `told`. */
 static void server_mark_down(struct server *s, bool told)
 {
     struct pool *pool = s->pool;
@@ -5927,26 +5972,18 @@ static void server_mark_down(struct server *s, bool told)
                   server_jitter(s, eject ? (uint64_t)pool->conf->server_retry_timeout : s->patience);
     list_push(&pool->down, &s->in_down);
     if (!told)
-        log_of(eject ? EVENT_server_ejected : EVENT_server_down, pool->name, s->conf, "is down%s: %s",
-               eject ? " and ejected" : "", trouble_for(s->why)->reason);
-    if (!told)
         server_tell_news(s);
     if (!eject)
         return;
-    pool->stats.server_ejects += !told;
     s->stats.server_ejected_at = clock_wall_us();
     pool_ring(pool);
 }
 
 static void server_mark_up(struct server *s, bool told)
 {
-    uint64_t after = s->pool->loop->now - s->down_at;
     s->down = false;
     s->failures = 0;
     list_cut(&s->in_down);
-    if (!told)
-        log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
-               (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
     if (!told)
         server_tell_news(s);
     if (s->pool->conf->auto_eject_hosts)
@@ -6171,11 +6208,16 @@ static void worker_news(struct worker *w, struct news_letter *news)
     if (news->server->pool->worker == w) {
         news->away = false;
         atomic_fetch_sub(&news->setup->users, 1);
+        if (!news->counted)
+            server_count_news(news->server, news->down, news->why);
         if (news->stale)
             server_tell_news(news->server);
         return;
     }
     struct server *s = worker_server(w, news);
+    bool too = s != NULL && s->news.away && s->news.down == news->down;     /* we have sent the same */
+    if (too && w->number < news->server->pool->worker->number)
+        news->counted = true;
     if (s != NULL && news->down && !s->down) {
         s->why = news->why;
         server_mark_down(s, true);
@@ -9168,9 +9210,10 @@ static int house_bind(const char *what, const char *host, uint16_t port, struct 
         return -1;
     }
     fd = socket_listen(&a, how);
-    if (fd == -1)
-        house_complain(what, "cannot listen on '%s%s%.0u': %s", host, port > 0 ? "' port '" : "", port,
-                       strerror(errno));
+    if (fd == -1 && port > 0)
+        house_complain(what, "cannot listen on '%s' port '%u': %s", host, port, strerror(errno));
+    else if (fd == -1)
+        house_complain(what, "cannot listen on '%s': %s", host, strerror(errno));
     return fd;
 }
 
@@ -9192,11 +9235,13 @@ static struct door house_door(const struct setup *before, const struct listen_co
     return (struct door){.fd = -1};
 }
 
-/* A new door for a pool. */
-static struct door house_new_door(const struct house *h, const struct pool_conf *p)
+/* A new door for a pool of worker `n`.  Without reuseport the port is for our workers
+ * only: the first must find it free, and then lets the others in. */
+static struct door house_new_door(const struct house *h, const struct pool_conf *p, uint32_t n)
 {
     const struct listen_conf *l = &p->key.listen;
-    struct listening how = {(int)p->key.backlog, p->key.reuseport || h->workers > 1, l->mode};
+    bool ours = h->workers > 1 && !p->key.reuseport;
+    struct listening how = {(int)p->key.backlog, p->key.reuseport || ours, ours && n == 0, l->mode};
     struct door door = {.fd = house_bind(p->name, l->host, l->port, how)};
     struct stat st;
     if (door.fd != -1 && l->port == 0 && lstat(l->host, &st) == 0) {
@@ -9243,7 +9288,7 @@ static bool house_listen(struct house *h, struct setup *setup, const struct setu
             *door = setup->door[i % pools]; /* a path has one socket, which they share */
             door->fd = fcntl(door->fd, F_DUPFD_CLOEXEC, 0);
         } else if (door->fd == -1) {
-            *door = house_new_door(h, p);
+            *door = house_new_door(h, p, i / pools);
         }
         if (door->fd == -1) {
             house_close_doors(h, setup, before);
@@ -9267,32 +9312,26 @@ static void house_tune_doors(const struct house *h, const struct setup *setup)
 /* Bind the stats port: the options go before the configuration. */
 static bool house_listen_stats(struct house *h)
 {
-    char host[256];
-    uint16_t port = 0;
+    char host[HOST_MOST + 1];
     const char *stats = h->first->conf.process.stats;
-    struct bytes text = bytes_of(stats), word = text;
+    struct bytes word;
+    uint16_t port;
     h->stats_door = -1;
     if (strcmp(stats, "off") == 0 && h->options.stats_host == NULL && h->options.stats_port == -1)
         return true;
-    if (strcmp(stats, "off") == 0)
-        word = text = lit("127.0.0.1:22222");
-    if (text.at[0] != '/' && (!conf_port(&word, &port) || word.len == 0)) {
-        say(stderr, "nutproxy: stats: '%s' is not host:port, a path, or off\n", stats);
-        return false;
-    }
-    word = text.at[0] == '/' ? text : conf_host(word);
+    must(stats_address(strcmp(stats, "off") == 0 ? "127.0.0.1:22222" : stats, &word, &port));  /* conf_check saw to it */
     if (h->options.stats_host != NULL)
         word = bytes_of(h->options.stats_host);
     if (h->options.stats_port != -1)
         port = (uint16_t)h->options.stats_port;     /* option_take has seen to it */
-    if (word.len == 0 || word.len > (word.at[0] == '/' ? UNIX_PATH_MOST : sizeof host - 1)) {
+    if (word.len == 0 || word.len > (word.at[0] == '/' ? UNIX_PATH_MOST : HOST_MOST)) {
         say(stderr, "nutproxy: stats: '%.*s' is not an address\n", (int)least_of(word.len, 300), word.at);
         return false;
     }
     memcpy(host, word.at, word.len);
     host[word.len] = '\0';
     h->stats_door = house_bind("stats", host, port == 0 && host[0] != '/' ? 22222 : port,
-                               (struct listening){128, false, 0});
+                               (struct listening){.backlog = 128});
     return h->stats_door != -1;
 }
 
@@ -10020,8 +10059,8 @@ static void house_run(struct house *h)
     struct utsname u;
     char stats[SOCKET_TEXT];
     uname(&u);
-    log_of(EVENT_started, NULL, NULL, "nutproxy-%s built for %s %s %s started on pid %d", NUT_VERSION, u.sysname,
-           u.release, u.machine, (int)getpid());
+    log_of(EVENT_started, NULL, NULL, "nutproxy-%s built for %s %s %s started on pid %d, workers: %u", NUT_VERSION,
+           u.sysname, u.release, u.machine, (int)getpid(), h->workers);
     for (uint32_t i = 0; i < h->setup->conf.pools; i++)
         house_tell_pool(&h->setup->conf.pool[i], "");
     if (h->stats_door != -1)

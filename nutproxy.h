@@ -356,7 +356,7 @@
  */
 #define NUT_PROCESS_KEYS(_) \
 /*     key            kind      preset             theirs          least most      what it decides */ \
-    _( workers,       THREADS,  "1",               NULL,            1,    NUT_WORKERS_MAX, "threads that serve clients, each with its own connections to every server; auto: one for each core") \
+    _( workers,       THREADS,  "1",               NULL,            1,    NUT_WORKERS_MAX, "threads that serve clients, each with its own connections to every server: 1 to 64, or auto, one for each core") \
     _( stats,         TEXT,     "127.0.0.1:22222", "0.0.0.0:22222", 0,    0,        "where the counters can be read: host:port, /path/of/socket, or off") \
     _( log,           TEXT,     NULL,              NULL,            0,    0,        "file for the log, reopened on SIGHUP; without it the log goes to stderr") \
     _( log_level,     LEVEL,    "notice",          NULL,            0,    11,       "how much is logged: 0..11, or emerg alert crit error warn notice info debug") \

@@ -62,7 +62,7 @@ def test_each_event_has_one_line_and_requests_have_none(stage):
     wait_for("the signal to be told", lambda: lines(proxy, r"signal 12 \(SIGUSR2\) received.*"))
     assert proxy.stop() == 0
     said = texts(proxy)
-    wanted = [r"nutproxy-\S+ built for .* started on pid %d" % proxy.pid,
+    wanted = [r"nutproxy-\S+ built for .* started on pid %d, workers: 1" % proxy.pid,
               r"pool 'alpha': listens on 127\.0\.0\.1:\d+, servers: 1", r"stats: listens on 127\.0\.0\.1:%d" % proxy.stats_port,
               r"pool 'alpha': server 'one' \(127\.0\.0\.1:%d\) lost: .*" % server.port,
               r"pool 'alpha': server 'one' \(\S+\) is down: .*",

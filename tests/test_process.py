@@ -228,6 +228,7 @@ PROCESS_MISTAKES = (
     ("!workers = 1000000", "workers"),
     ("!worker = 2", "did you mean 'workers'"),
     ("!log_level = loud", "log_level"),
+    ("!stats = 127.0.0.1:99999", "is not host:port, a path, or off: '127.0.0.1:99999'"),
     ("!pidfile = /x", "did you mean 'pid_file'"),
     ("!timeout = 5", "timeout"),
     ("!listen = 127.0.0.1:1", "listen"),

@@ -8,6 +8,7 @@ import pytest
 
 from fake import Gone, wire
 from nut import SLOW, ini, pool, wait_for
+from resp import command
 
 
 def watched(proxy):
@@ -205,3 +206,44 @@ def test_clients_who_come_while_the_configuration_changes_are_all_served(stage):
     assert not wrong, wrong[:3]
     assert min(served) > 10 and reloads > 5, (served, reloads)
     assert proxy.stop() == 0 and "were not given back" not in proxy.said(), proxy.said()[-300:]
+
+
+def test_a_server_whose_silence_all_workers_notice_at_once_is_counted_once(stage):
+    servers = [stage.redis() for _ in range(3)]
+    proxy = stage.nutproxy({"nutproxy": {"workers": 4}, "alpha": pool(
+        servers, names=["one", "two", "three"], auto_eject_hosts=True, server_failure_limit=1, timeout="300ms",
+        server_retry_timeout="200ms", probe_interval="100ms")})
+    links = [wire(proxy.where("alpha")) for _ in range(20)]
+    for round_ in (1, 2, 3):
+        for link in links:
+            assert asked(link)
+        servers[1].pause()
+        for link in links:
+            link.say(*(command("SET", "k%d" % k, "v") for k in range(20)))
+        heard = [link.frames(20) for link in links]
+        assert all(any(b" timed out" in h for h in one) for one in heard)
+        wait_for("it to be ejected", lambda: proxy.said().count("is down and ejected") == round_)
+        for link in links:
+            assert asked(link)
+        servers[1].resume()
+        wait_for("it to be back", lambda: proxy.said().count("is up, after") == round_)
+        time.sleep(0.2)
+        assert proxy.stats()["alpha"]["server_ejects"] == round_
+        assert proxy.said().count("is down and ejected") == proxy.said().count("is up, after") == round_
+
+
+def test_a_port_is_for_the_workers_of_one_process_only(stage):
+    server = stage.redis()
+    sections = {"nutproxy": {"workers": 3}, "alpha": pool([server])}
+    proxy = stage.nutproxy(sections)
+    try:
+        stage.nutproxy(sections)
+    except AssertionError as e:
+        assert "cannot listen on '127.0.0.1' port '%d': Address" % proxy.where("alpha")[1] in str(e)
+    else:
+        raise AssertionError("a second process has it, too")
+    sections["alpha"]["reuseport"] = True
+    assert proxy.stop() == 0
+    for _ in range(2):
+        with wire(stage.nutproxy(sections).where("alpha")) as w:
+            assert w.ask("SET", "k", "v") == b"+OK\r\n"
