@@ -1,13 +1,14 @@
 """Several workers: clients spread over them, and what one finds out, or counts, holds for all."""
 import os
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
 
 from fake import Gone, wire
-from nut import SLOW, ini, pool, wait_for
+from nut import NUTPROXY, SLOW, ini, pool, wait_for
 from resp import command
 
 
@@ -233,17 +234,20 @@ def test_a_server_whose_silence_all_workers_notice_at_once_is_counted_once(stage
 
 
 def test_a_port_is_for_the_workers_of_one_process_only(stage):
-    server = stage.redis()
-    sections = {"nutproxy": {"workers": 3}, "alpha": pool([server])}
-    proxy = stage.nutproxy(sections)
-    try:
-        stage.nutproxy(sections)
-    except AssertionError as e:
-        assert "cannot listen on '127.0.0.1' port '%d': Address" % proxy.where("alpha")[1] in str(e)
-    else:
-        raise AssertionError("a second process has it, too")
-    sections["alpha"]["reuseport"] = True
-    assert proxy.stop() == 0
-    for _ in range(2):
-        with wire(stage.nutproxy(sections).where("alpha")) as w:
-            assert w.ask("SET", "k", "v") == b"+OK\r\n"
+    alpha = pool([stage.redis()])
+    path = stage.path("second.ini")
+    for shared in (False, True):
+        alpha["reuseport"] = shared
+        with open(path, "w") as f:
+            f.write(ini({"nutproxy": {"workers": 3, "stats": "off"}, "alpha": alpha}))
+        proxy = stage.nutproxy({"nutproxy": {"workers": 3}, "alpha": alpha})
+        second = subprocess.Popen([NUTPROXY, "-c", path], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            said = second.stderr.readline() if shared else second.stderr.read()
+            assert (b"started on pid" in said) == shared, said
+            assert (b"alpha: cannot listen on '127.0.0.1' port '%d': " % proxy.where("alpha")[1] in said) != shared, said
+        finally:
+            second.terminate()
+            assert second.wait(10) == (0 if shared else 1)
+            second.stderr.close()
+        assert proxy.stop() == 0
