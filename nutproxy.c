@@ -5615,11 +5615,12 @@ struct server {
 
 /* A client on its way to a worker with fewer of them, and the letter back. */
 struct guest_letter {
-    struct letter  letter;
-    struct setup  *setup;                   /* of `home`, when it was sent */
-    struct pool   *home;                    /* whose door it came in by */
-    struct worker *host;
-    int            fd;                      /* -1: it was let in */
+    struct letter             letter;
+    struct pool              *home;         /* whose door it came in by */
+    struct setup             *setup;        /* of that, when it was sent ... */
+    const struct pool_fields *conf;         /* ... and its place there */
+    struct worker            *host;
+    int                       fd;           /* -1: it was let in */
 };
 
 /* Which part a server's keys go to, while a request is dealt out, and its last one. */
@@ -7638,8 +7639,8 @@ static bool pool_send_guest(struct pool *pool, struct worker *host, int fd)
     struct guest_letter *guest = mem_take(&w->loop.mem, sizeof *guest);
     if (guest == NULL)
         return false;
-    *guest = (struct guest_letter){.letter = {.kind = LETTER_GUEST, .back = &w->box}, .setup = pool->setup,
-                                   .home = pool, .host = host, .fd = fd};
+    *guest = (struct guest_letter){.letter = {.kind = LETTER_GUEST, .back = &w->box}, .home = pool,
+                                   .setup = pool->setup, .conf = pool->conf, .host = host, .fd = fd};
     pool->guests++;
     atomic_fetch_add(&pool->setup->users, 1);
     mailbox_post(&host->box, &guest->letter);
@@ -7679,7 +7680,7 @@ static void pool_accept(struct pool *pool, int fd)
 static void worker_host(struct worker *w, struct guest_letter *guest)
 {
     for (uint32_t i = 0; !w->stopping && w->setup == guest->setup && i < w->pools; i++)
-        if (w->pool[i]->conf == guest->home->conf) {
+        if (w->pool[i]->conf == guest->conf) {
             pool_welcome(w->pool[i], guest->fd);
             guest->fd = -1;
             break;
@@ -9319,7 +9320,9 @@ static bool house_listen_stats(struct house *h)
     h->stats_door = -1;
     if (strcmp(stats, "off") == 0 && h->options.stats_host == NULL && h->options.stats_port == -1)
         return true;
-    must(stats_address(strcmp(stats, "off") == 0 ? "127.0.0.1:22222" : stats, &word, &port));  /* conf_check saw to it */
+    if (strcmp(stats, "off") == 0)
+        stats = "127.0.0.1:22222";
+    must(stats_address(stats, &word, &port));       /* conf_check saw to it */
     if (h->options.stats_host != NULL)
         word = bytes_of(h->options.stats_host);
     if (h->options.stats_port != -1)

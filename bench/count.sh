@@ -5,6 +5,10 @@
 # thousand requests, has no start in it.  Fails where a count is more than a tenth above the one recorded
 # in instructions.txt; --record renews that.  Counts depend on the compiler: they are of Debian 12's.
 cd "$(dirname "$0")/.." || exit 1
+if [ $# -gt 1 ] || { [ $# -eq 1 ] && [ "$1" != --record ]; }; then
+    echo "count.sh [--record]: see its first lines" >&2
+    exit 1
+fi
 make -s build/instructions || exit 1
 recorded=bench/instructions.txt
 tmp=$(mktemp -d) || exit 1

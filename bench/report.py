@@ -126,17 +126,21 @@ def brief(n):
 
 # One row of it: the shape, a cell for each program, and how nutproxy compares.
 def short_line(shape, place, cells, compared):
-    return "%-29s %-6s %s  %5s %7s %5s %5s %5s %5s" % (
+    return "%-29s %-6s %s  %5s %7s %6s %5s %5s %5s" % (
         shape, place, " ".join("%11s" % cell for cell in cells), *compared)
 
 
 def short_head(programs):
-    return ["In each cell: requests a second, and the proxy's CPU time for each in microseconds.",
-            "In the last columns nutproxy: its CPU time as a part of nutcracker's, the target for that, its CPU time",
-            "as a multiple of relayN's, its p99 and requests a second as parts of nutcracker's, and system calls for a",
-            "request.",
+    return ["%-11s %s" % (name, PROGRAMS[name].what) for name in programs] + [
             "",
-            short_line("shape", "place", programs, ("CPU", "at most", "floor", "p99", "req/s", "calls"))]
+            "%-11s %s" % ("shared", PLACES["shared"]), "%-11s %s" % ("own", PLACES["own"]),
+            "",
+            "In each cell: requests a second, and the proxy's CPU time for each in microseconds; medians of the rounds.",
+            "In the last columns nutproxy: its CPU time as a part of nutcracker's (! where that is above the project's",
+            "target, `at most`), and as a multiple of relayN's; its p99 and requests a second as parts of nutcracker's;",
+            "and system calls for a request.  Ratios are taken within a round, and then their median.",
+            "",
+            short_line("shape", "place", programs, ("CPU", "at most", "relayN", "p99", "req/s", "calls"))]
 
 
 def short_row(results, shape, programs):
@@ -150,9 +154,10 @@ def short_row(results, shape, programs):
     def ratio(what, base):
         return number(results.ratio(what, shape, SUBJECT, base))
 
-    s = SHAPES[shape]
+    s, part = SHAPES[shape], results.ratio("cpu", shape, SUBJECT, PEER)
+    missed = "!" if part is not None and part > CPU.get(shape, part) else ""
     return short_line(("mc " if s.proto == "memcached" else "") + s.what, s.place, [cell(p) for p in programs],
-                      (ratio("cpu", PEER), number(CPU.get(shape)), ratio("cpu", FLOOR), ratio("p99", PEER),
+                      (ratio("cpu", PEER) + missed, number(CPU.get(shape)), ratio("cpu", FLOOR), ratio("p99", PEER),
                        ratio("rps", PEER), number(results.calls(shape, SUBJECT))))
 
 
@@ -165,8 +170,8 @@ def troubles(results):
     lines = list(dict.fromkeys(lines))
     disturbed = [r for r in results.runs if r.get("disturbed")]
     if disturbed:
-        lines.append("%d of %d runs were kept although other work took more than %.1f cores meanwhile" % (
-            len(disturbed), len(results.runs), DISTURBED))
+        lines.append("%d of %d runs were kept although other work took more than %.1f cores meanwhile: %s" % (
+            len(disturbed), len(results.runs), DISTURBED, " ".join(dict.fromkeys(r["shape"] for r in disturbed))))
     return lines
 
 

@@ -504,7 +504,10 @@ def options():
 def main():
     args = options()
     if args.command == "report":
-        report.write(report.Results(args.files))
+        try:
+            report.write(report.Results(args.files))
+        except OSError as e:
+            sys.exit("run.py: %s" % e)
         return
     build()
     own_session()
@@ -533,6 +536,7 @@ def main():
         stage.record(kind="took", seconds=time.monotonic() - start)
         if args.command in ("short", "full", "bench"):
             stage.say("\nsystem calls: " + stage.results.source_of_calls())
+            stage.say("records: " + os.path.relpath(stage.out.name, TOP))
         for line in report.troubles(stage.results):
             stage.say(line)
     if args.command == "full":
