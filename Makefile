@@ -1,7 +1,7 @@
 # make              nutproxy, one static binary, from Debian's musl-tools and libinih-dev
 # make run          install what is missing (as root), build, and show it at work
-# make bench        install what is missing (as root), build, and measure it beside others: a short table, 3 minutes
-# make bench-full   the same with everything, 30 minutes; writes bench/RESULTS.md and bench/plots
+# make bench        install what is missing (as root), build, and measure it beside others: a short table, 3 to 4 minutes
+# make bench-full   the same with everything, 20 to 25 minutes; writes bench/RESULTS.md and bench/plots
 # make test         ./test.sh: install what is missing (as root), build everything, test it
 # make install      to $(DESTDIR)$(PREFIX)/sbin
 # make build/debug  with the system's compiler and libc, for debuggers

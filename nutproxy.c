@@ -6819,8 +6819,9 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     bool greeting = lane->greetings > 0;
     struct part *p = greeting ? NULL : lane->first;
     size_t used;
-    if (p == NULL && !greeting) {
-        lane_lost(lane, EINVAL);            /* nobody asked: it has lost step */
+    bool asked = p != NULL && (lane->scanning || p->at < lane_wrote(lane));
+    if (!asked && !greeting) {
+        lane_lost(lane, EINVAL);            /* nobody has asked, or not a byte of it was written: it has lost step */
         return false;
     }
     if (!lane->scanning && p != NULL)

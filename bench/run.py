@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Measures nutproxy beside nutcracker, haproxy and two programs that do the least a proxy can do.
 
-    run.py short                   a short table, about 3 minutes            (make bench)
+    run.py short                   a short table, 3 to 4 minutes             (make bench)
     run.py full                    everything, then RESULTS.md and plots,
-                                   about 30 minutes                          (make bench-full)
+                                   about 20 minutes                          (make bench-full)
     run.py bench -s R1get,R8 -p nutcracker,nutproxy -r 5       some shapes of load
     run.py grow -s clients -x 1,100                            how cost grows, or a part of it
     run.py static                  size, idle memory, time to start
@@ -521,9 +521,9 @@ def main():
             if args.command == "short":
                 stage.shapes(SHORT, programs, [SUBJECT], 3, 0.7, 0.2)
             elif args.command == "full":
-                stage.shapes(list(SHAPES), programs, programs, 5, 1.5, 0.3)
-                stage.grow([name for name in GROWTH if name != "workers"], None, programs, 2, 1.0, 0.4)
-                stage.grow(["workers"], None, programs, 6, 1.0, 0.4)
+                stage.shapes(list(SHAPES), programs, programs, 5, 0.8, 0.3)
+                stage.grow([name for name in GROWTH if name != "workers"], None, programs, 2, 0.8, 0.4)
+                stage.grow(["workers"], None, programs, 6, 0.8, 0.4)
                 stage.static(still, 9)
             elif args.command == "bench":
                 stage.shapes(args.shapes, programs, programs, args.rounds, args.seconds, args.warm)
