@@ -5733,7 +5733,9 @@ static struct queue *lane_queue(struct lane *lane)
 /* How many bytes of questions the kernel has taken. */
 static uint64_t lane_wrote(const struct lane *lane)
 {
-    return lane->conn == NULL || lane->greetings > 0 ? 0 : lane->said - lane->conn->out.len;
+    if (lane->conn == NULL || lane->greetings > 0 || lane->conn->out.len >= lane->said)
+        return 0;                           /* even our greeting may not be written yet */
+    return lane->said - lane->conn->out.len;
 }
 
 static bool greeting_word(struct mem *m, struct queue *q, const char *word)
@@ -6527,8 +6529,14 @@ static void request_merge(struct request *r)
 {
     struct mem *m = request_mem(r);
     struct queue reply[64], *all = reply;
-    for (uint32_t i = 0; i < r->parts && r->fault.what == NULL; i++)
-        r->fault = r->part[i].fault;
+    bool unsent = true;
+    for (uint32_t i = 0; i < r->parts; i++) {
+        unsent = unsent && r->part[i].fault.what != NULL && r->part[i].fault.unsent;
+        if (r->fault.what == NULL)
+            r->fault = r->part[i].fault;
+    }
+    if (r->merge == SUM || r->merge == ALL_OK)          /* they write, all but EXISTS: half may be done */
+        r->fault.unsent = unsent;
     if (request_is_refused(r) || r->silent)
         return;
     if (r->parts > countof(reply))
@@ -6753,7 +6761,7 @@ static void lane_lost(struct lane *lane, int why)
     const struct role *role = lane->conn != NULL ? lane->conn->role : NULL;
     bool met = lane->conn != NULL && !lane->conn->connecting && lane->greetings == 0;
     uint64_t wrote = lane_wrote(lane);
-    bool idle = met && (lane->first == NULL || lane->first->at >= wrote);
+    bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool late = why == ETIMEDOUT && met && !idle && lane->first->overdue &&
                 !lane_is_waited_for(lane);          /* nothing but what part_late has counted */
     struct queue unsent;

@@ -1271,3 +1271,47 @@ def test_after_all_kinds_of_trouble_no_descriptor_is_left_and_nothing_spins(stag
         time.sleep(1)
         assert cpu_seconds(proxy) - before < 0.4, "something spins"
         assert ask(v, tongue, tongue.get(b"k")).endswith(NOT_SENT)
+
+
+def test_a_reply_to_what_was_not_written_yet_is_for_nobody(stage):
+    """A server that does not read, and answers what it cannot have seen: with all, and with half of it."""
+    def serve(door, early):
+        first, _ = door.accept()
+        time.sleep(0.3 * SLOW)
+        first.sendall(b"+OK\r\n" + early)
+        later = []
+        while True:
+            sock, _ = door.accept()
+            later.append(sock)
+            threading.Thread(target=obey, args=(sock,), daemon=True).start()
+
+    def obey(sock):
+        data = b""
+        while b"$1\r\nk\r\n" not in data:
+            data += sock.recv(65536)
+        sock.sendall(b"$5\r\nright\r\n")
+
+    for early in (b"$5\r\nwrong\r\n", b"$5\r\nwro"):
+        door = socket.socket()
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        door.bind(("127.0.0.1", 0))
+        door.listen(9)
+        threading.Thread(target=serve, args=(door, early), daemon=True).start()
+        proxy = stage.nutproxy({"alpha": pool(["127.0.0.1:%d:1 one" % door.getsockname()[1]], timeout="5s",
+                                              server_failure_limit=1000)})
+        with wire(proxy.where("alpha")) as big, wire(proxy.where("alpha")) as w:
+            big.say(command("SET", "big", b"v" * 8000000))
+            time.sleep(0.1 * SLOW)
+            assert w.ask("GET", "k") == b"$5\r\nright\r\n"
+        assert proxy.stop() == 0
+        door.close()
+
+
+def test_a_split_write_that_was_half_done_is_not_told_as_not_sent(stage):
+    server = stage.redis()
+    proxy = stage.nutproxy({"alpha": pool([server, "127.0.0.1:%d:1" % free_port()], server_failure_limit=1000)})
+    keys = [b"k%d" % k for k in range(8)]
+    with wire(proxy.where("alpha")) as w:
+        for words in ([b"MSET"] + [x for k in keys for x in (k, b"v")], [b"DEL"] + keys, [b"TOUCH"] + keys):
+            assert w.ask(*words) == b"-ERR Connection refused: the request may have been applied\r\n"
+        assert w.ask(b"MGET", *keys) == b"-ERR Connection refused: the request was not sent\r\n"
