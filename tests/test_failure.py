@@ -1309,8 +1309,9 @@ def test_a_reply_to_what_was_not_written_yet_is_for_nobody(stage):
 
 def test_a_split_write_that_was_half_done_is_not_told_as_not_sent(stage):
     server = stage.redis()
-    proxy = stage.nutproxy({"alpha": pool([server, "127.0.0.1:%d:1" % free_port()], server_failure_limit=1000)})
-    keys = [b"k%d" % k for k in range(8)]
+    proxy = stage.nutproxy({"alpha": pool([server, "127.0.0.1:%d:1" % free_port()], hash="md5",
+                                          server_failure_limit=1000)})
+    keys = [b"k%d" % k for k in range(40)]
     with wire(proxy.where("alpha")) as w:
         for words in ([b"MSET"] + [x for k in keys for x in (k, b"v")], [b"DEL"] + keys, [b"TOUCH"] + keys):
             assert w.ask(*words) == b"-ERR Connection refused: the request may have been applied\r\n"
