@@ -523,6 +523,9 @@ static void *mem_resize(struct mem *m, void *p, size_t old, size_t held, size_t 
     return q;
 }
 
+/* Below, and wherever a request comes by, fields are set one by one: compiled to be
+ * small, a struct that is set as a whole is a string instruction, which is slow to begin. */
+
 /* A block with room for at least `n` bytes, with one reference. */
 static struct block *block_take(struct mem *m, size_t n)
 {
@@ -531,8 +534,11 @@ static struct block *block_take(struct mem *m, size_t n)
         return NULL;
     struct shelf *shelf = mem_shelf(m, sizeof(struct block) + n, &size);
     struct block *b = shelf_take(m, shelf, size);
-    if (b != NULL)
-        *b = (struct block){.refs = 1, .cap = (uint32_t)(size - sizeof *b)};  /* < 4 GiB: see above */
+    if (b == NULL)
+        return NULL;
+    b->refs = 1;
+    b->cap = (uint32_t)(size - sizeof *b);  /* < 4 GiB: see above */
+    b->fill = 0;
     return b;
 }
 
@@ -563,7 +569,10 @@ static struct piece *piece_take(struct mem *m, size_t n)
         mem_give(m, p, sizeof *p);
         return NULL;
     }
-    *p = (struct piece){.block = b, .at = b->bytes};
+    p->next = NULL;
+    p->block = b;
+    p->at = b->bytes;
+    p->len = 0;
     return p;
 }
 
@@ -628,7 +637,9 @@ bool nut_queue_refer(struct mem *m, struct queue *q, struct block *block, struct
     if (p == NULL)
         return false;
     block->refs++;
-    *p = (struct piece){.block = block, .at = block->bytes + (b.at - block->bytes), .len = b.len};
+    p->block = block;
+    p->at = block->bytes + (b.at - block->bytes);
+    p->len = b.len;
     queue_add(q, p);
     return true;
 }
@@ -691,7 +702,8 @@ static void queue_join(struct queue *to, struct queue *from)
         to->last->next = from->first;
     to->last = from->last;
     to->len += from->len;
-    *from = (struct queue){0};
+    from->first = from->last = NULL;
+    from->len = 0;
 }
 
 bool nut_queue_move(struct mem *m, struct queue *to, struct queue *from, size_t n)
@@ -1377,7 +1389,18 @@ void nut_frame_reset(struct mem *m, struct frame *f)
 {
     if (f->own != NULL)
         block_drop(m, f->own);
-    *f = (struct frame){.argv = f->argv, .cap = f->cap};
+    f->pos = f->total = 0;
+    f->argc = f->want = 0;
+    f->text = (struct bytes){NULL, 0};
+    f->own = NULL;
+    f->why = NULL;
+    f->odd = 0;
+    f->verb = NULL;
+    f->refusal = NULL;
+    f->flags = f->amount = 0;
+    f->exptime = 0;
+    f->data.off = f->data.len = 0;
+    f->line = f->block = f->noreply = false;
 }
 
 void nut_frame_free(struct mem *m, struct frame *f)
@@ -2009,7 +2032,7 @@ static size_t line_number(char *to, size_t at, int64_t n)
 
 static size_t line_word(char *to, size_t at, struct bytes word)
 {
-    memcpy(to + at, word.at, word.len);
+    copy(to + at, word);
     return at + word.len;
 }
 
@@ -5100,6 +5123,13 @@ static int queue_iov(const struct queue *q, struct iovec *iov, int room, size_t 
     return n;
 }
 
+static ssize_t conn_send(struct conn *c, struct iovec *iov, int pieces)
+{
+    struct msghdr msg = {.msg_iov = iov};
+    msg.msg_iovlen = (unsigned char)pieces;         /* int in musl, size_t in glibc */
+    return sendmsg(c->watch.fd, &msg, MSG_NOSIGNAL);
+}
+
 /* Write what there is, as far as the peer takes it; false: the conn is lost. */
 static bool conn_write(struct conn *c)
 {
@@ -5107,11 +5137,9 @@ static bool conn_write(struct conn *c)
     size_t len;
     c->blocked = false;
     while (c->out.len > 0 && !c->blocked) {
-        struct msghdr msg = {.msg_iov = iov};
         int pieces = queue_iov(&c->out, iov, countof(iov), &len);
-        msg.msg_iovlen = (unsigned char)pieces;     /* int in musl, size_t in glibc */
         ssize_t n = pieces == 1 ? send(c->watch.fd, iov[0].iov_base, len, MSG_NOSIGNAL)
-                                : sendmsg(c->watch.fd, &msg, MSG_NOSIGNAL);
+                                : conn_send(c, iov, pieces);
         if (n == -1 && errno == EINTR)
             continue;
         if (n == -1 && errno != EAGAIN)
