@@ -6370,6 +6370,7 @@ struct request {
     bool            whole;                  /* the reply is there: `reply`, `literal` or `fault` */
     bool            begun;                  /* its first bytes were said already */
     bool            silent;                 /* nobody wants an answer: noreply */
+    bool            writes;                 /* RESP: its command does */
     struct queue    reply;
     struct bytes    literal;                /* an error that needs no memory ... */
     struct fault    fault;                  /* ... and another one */
@@ -6403,7 +6404,7 @@ static struct request *request_new(struct client *c)
     r->keys = r->parts = r->room = r->lanes = 0;
     r->open = 1;                            /* until all parts are asked */
     r->merge = AS_IS;
-    r->whole = r->begun = r->silent = false;
+    r->whole = r->begun = r->silent = r->writes = false;
     r->reply.first = r->reply.last = NULL;
     r->reply.len = 0;
     r->literal.len = 0;
@@ -6563,7 +6564,7 @@ static void request_merge(struct request *r)
         if (r->fault.what == NULL)
             r->fault = r->part[i].fault;
     }
-    if (r->merge == SUM || r->merge == ALL_OK)          /* they write, all but EXISTS: half may be done */
+    if (r->writes)                                      /* others may have done their part */
         r->fault.unsent = unsent;
     if (request_is_refused(r) || r->silent)
         return;
@@ -7417,6 +7418,7 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
         const char *refusal = nut_command_keys(c, f, &ks);
         if (refusal == NULL) {
             r->merge = (enum merge)c->merge;
+            r->writes = c->access == WRITE;
             request_route(r, f, block, ks, c);
             return;
         }
