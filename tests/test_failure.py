@@ -604,10 +604,14 @@ def test_when_one_server_is_dead_commands_of_many_keys_fail_whole_and_the_rest_w
         servers[2].kill()
         refused = b"-ERR " + REFUSED + NOT_SENT
         wait_for("the death to be noticed", lambda: w.ask("GET", dead[0]) == refused)
-        for words in (["MGET", *mixed], ["EXISTS", *mixed], ["TOUCH", *mixed],
-                      ["MSET", *(x for k in mixed for x in (k, b"new"))], ["MGET", *mixed[::-1]],
-                      ["UNLINK", b"nosuch", *dead], ["DEL", *dead, b"nosuch"]):
-            assert w.ask(*words) == refused, words[0]
+        half_done = b"-ERR " + REFUSED + b": the request may have been applied\r\n"
+        for told, words in (([refused], ["MGET", *mixed]), ([refused], ["EXISTS", *mixed]),
+                            ([refused], ["TOUCH", *mixed]),
+                            ([half_done], ["MSET", *(x for k in mixed for x in (k, b"new"))]),
+                            ([refused], ["MGET", *mixed[::-1]]), ([refused], ["DEL", *dead]),
+                            ([refused, half_done], ["UNLINK", b"nosuch", *dead]),       # wherever that one is
+                            ([refused, half_done], ["DEL", *dead, b"nosuch"])):
+            assert w.ask(*words) in told, words[0]
             # The reply of another kind of command proves that nothing is left over.
             assert w.ask("ECHO", words[0]) == bulk(words[0].encode())
         assert w.ask("MGET", *sound) == b"*%d\r\n" % len(sound) + bulk(b"new") * len(sound), \
