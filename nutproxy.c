@@ -1344,11 +1344,19 @@ bool nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, const st
  * ======================================================================== */
 
 static const struct command commands[] = {
-#define ROW(name, arity, first, last, step, keys, way, merge, access) \
-    {name, sizeof name - 1, arity, first, last, step, keys, way, merge, access},
+#define ROW(name, arity, first, last, step, keys, way, merge, access, group) \
+    {arity, first, last, step, keys, way, merge, access, GROUP_##group},
     NUT_COMMANDS(ROW)
 #undef ROW
 };
+
+/* Their names, one behind the other. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+#define ROW(name, ...) name "\0"
+static const char command_names[] = NUT_COMMANDS(ROW);
+#undef ROW
+#pragma GCC diagnostic pop
 
 static uint32_t lexicon_slot(struct bytes name)
 {
@@ -1358,29 +1366,84 @@ static uint32_t lexicon_slot(struct bytes name)
     return (h ^ h >> 15) % countof(((struct lexicon *)0)->slot);
 }
 
-static struct bytes command_name(const struct command *c) { return (struct bytes){c->name, c->len}; }
-
-void nut_lexicon_build(struct lexicon *l)
+/* Row `i` of the table, and behind it the pool's own. */
+static const struct command *lexicon_row(const struct lexicon *l, uint32_t i)
 {
-    *l = (struct lexicon){0};
-    for (size_t i = 0; i < countof(commands); i++) {
-        uint32_t at = lexicon_slot(command_name(&commands[i]));
-        while (l->slot[at] != 0)
-            at = (at + 1) % countof(l->slot);
-        l->slot[at] = (uint16_t)(i + 1);        /* a few hundred rows */
+    return i < countof(commands) ? &commands[i] : &l->own[i - countof(commands)].row;
+}
+
+static struct bytes lexicon_name(const struct lexicon *l, uint32_t i)
+{
+    if (i < countof(commands))
+        return (struct bytes){command_names + l->name[i], (size_t)l->name[i + 1] - l->name[i] - 1};
+    const struct own_command *own = &l->own[i - countof(commands)];
+    return (struct bytes){own->name, own->len};
+}
+
+static void lexicon_put(struct lexicon *l, uint32_t row)
+{
+    uint32_t at = lexicon_slot(lexicon_name(l, row));
+    while (l->slot[at] != 0)
+        at = (at + 1) % countof(l->slot);
+    l->slot[at] = (uint16_t)(row + 1);          /* NUT_OWN_MAX, and a few hundred rows */
+}
+
+void nut_lexicon_build(struct lexicon *l, struct own_command *own, uint32_t owns)
+{
+    size_t at = 0;
+    *l = (struct lexicon){.own = own, .owns = owns};
+    for (uint32_t i = 0; i < countof(commands); i++) {
+        l->name[i] = (uint16_t)at;
+        at += strlen(command_names + at) + 1;
     }
+    l->name[countof(commands)] = (uint16_t)at;
+    for (uint32_t i = 0; i < owns; i++)         /* first, so that they are found first */
+        lexicon_put(l, (uint32_t)countof(commands) + i);
+    for (uint32_t i = 0; i < countof(commands); i++)
+        lexicon_put(l, i);
 }
 
 const struct command *nut_command_find(const struct lexicon *l, struct bytes name)
 {
-    if (name.len > 32)                          /* longer than any of ours */
+    if (name.len > NUT_NAME_MAX)
         return NULL;
-    for (uint32_t at = lexicon_slot(name); l->slot[at] != 0; at = (at + 1) % countof(l->slot)) {
-        const struct command *c = &commands[l->slot[at] - 1];
-        if (same_word(name, command_name(c)))
-            return c;
-    }
+    for (uint32_t at = lexicon_slot(name); l->slot[at] != 0; at = (at + 1) % countof(l->slot))
+        if (same_word(name, lexicon_name(l, l->slot[at] - 1u))) {
+            const struct command *c = lexicon_row(l, l->slot[at] - 1u);
+            return c->way == UNKNOWN ? NULL : c;
+        }
     return NULL;
+}
+
+/* The row of `c` in the table, also where it has another name in this pool; NULL: none. */
+static const struct command *command_original(const struct lexicon *l, const struct command *c)
+{
+    if (c >= commands && c < commands + countof(commands))
+        return c;
+    const struct own_command *own = container_of(c, struct own_command, row);
+    must(own >= l->own && own < l->own + l->owns);
+    return own->of == 0 ? NULL : &commands[own->of - 1];
+}
+
+struct bytes nut_command_name(const struct lexicon *l, const struct command *c)
+{
+    if (c >= commands && c < commands + countof(commands))
+        return lexicon_name(l, (uint32_t)(c - commands));
+    const struct own_command *own = container_of(c, struct own_command, row);
+    return (struct bytes){own->name, own->len};
+}
+
+/* The subcommand `word` of `c`, as "CLIENT|ID"; NULL: there is none. */
+static const struct command *command_sub(const struct lexicon *l, const struct command *c, struct bytes word)
+{
+    char text[2 * NUT_NAME_MAX + 1];
+    struct bytes name = nut_command_name(l, command_original(l, c));    /* SUBS are all in the table */
+    if (word.len > NUT_NAME_MAX)
+        return NULL;
+    copy(text, name);
+    text[name.len] = '|';
+    copy(text + name.len + 1, word);
+    return nut_command_find(l, (struct bytes){text, name.len + 1 + word.len});
 }
 
 /* ---- requests: what both protocols share */
@@ -1696,16 +1759,23 @@ enum scan nut_resp_request(struct mem *m, struct frame *f, struct bytes in)
     return got;
 }
 
+/* A word with its head. */
+static bool resp_put_word(struct mem *m, struct queue *q, struct bytes word)
+{
+    return queue_put_number(m, q, '$', word.len) && nut_queue_put(m, q, word) && nut_queue_put(m, q, lit("\r\n"));
+}
+
 /* ---- keys of RESP requests */
 
-static const char *keys_counted(const struct frame *f, uint32_t at, struct keyset *keys)
+/* Word `at` says how many keys follow, every `step`-th word of those behind it. */
+static const char *keys_counted(const struct frame *f, uint32_t at, uint32_t step, struct keyset *keys)
 {
     uint64_t n;
     if (at >= f->argc || !number_read(frame_arg(f, at), NUT_WORDS_MAX, &n))
         return "-ERR numkeys is not a number of keys\r\n";
-    if (n > f->argc - at - 1)
+    if (n * step > f->argc - at - 1)
         return "-ERR Number of keys can't be greater than number of args\r\n";
-    *keys = (struct keyset){.first = at + 1, .step = 1, .n = (uint32_t)n};
+    *keys = (struct keyset){.first = at + 1, .step = step, .n = (uint32_t)n};
     return NULL;
 }
 
@@ -1769,10 +1839,11 @@ const char *nut_command_keys(const struct command *c, const struct frame *f, str
     switch ((enum keys)c->keys) {
     case NONE:    break;
     case SPAN:    return keys_span(c, f, keys);
-    case COUNT1:  return keys_counted(f, 1, keys);
-    case COUNT2:  return keys_counted(f, 2, keys);
+    case COUNT1:  return keys_counted(f, 1, 1, keys);
+    case COUNT2:  return keys_counted(f, 2, 1, keys);
+    case PAIRS1:  return keys_counted(f, 1, 2, keys);
     case STORE2:
-        refusal = keys_counted(f, 2, keys);
+        refusal = keys_counted(f, 2, 1, keys);
         keys->also = 1;
         break;
     case STREAMS: return keys_streams(c, f, keys);
@@ -1784,14 +1855,11 @@ const char *nut_command_keys(const struct command *c, const struct frame *f, str
         *keys = (struct keyset){.first = 1, .step = 1, .n = 1};
         keys->also = key_behind(f, 5, lit("store"), lit("storedist"));
         break;
-    case SUBKEY:
-        if (f->argc > 2)                        /* else it is HELP */
-            *keys = (struct keyset){.first = 2, .step = 1, .n = 1};
+    case WORD1:
+        *keys = (struct keyset){.first = 1, .step = 1, .n = 1};
         break;
-    case USAGE:
-        if (f->argc < 3 || !same_word(frame_arg(f, 1), lit("usage")))
-            return "-ERR command 'memory' is served by this proxy for USAGE only\r\n";
-        *keys = (struct keyset){.first = 2, .step = 1, .n = 1};
+    case REST2:
+        *keys = (struct keyset){.first = 2, .step = 1, .n = f->argc - 2};
         break;
     }
     return refusal;
@@ -2072,7 +2140,7 @@ static bool mc_put_request(struct mem *m, struct queue *q, const struct frame *f
 void nut_reply_begin(struct reply *r, enum expect expect, struct asked *asked, uint32_t key)
 {
     r->expect = expect;
-    r->started = false;
+    r->started = r->resp3 = false;
     r->kind = 0;
     r->tail = 0;
     r->held = 0;
@@ -2128,6 +2196,38 @@ static bool resp_items(struct reply *r, char kind, uint64_t n)
     return kind == '*' && n == keys;
 }
 
+/* What kind of RESP value a line is, or begins. */
+enum resp_kind { RESP_BAD, RESP_LINE, RESP_NUMBER, RESP_BULK, RESP_MANY, RESP_PAIRS, RESP_ATTRIBUTE, RESP_PUSH };
+
+static enum resp_kind resp_kind(char mark, bool resp3)
+{
+    switch (mark) {
+    case '+': case '-':                     return RESP_LINE;
+    case ':':                               return RESP_NUMBER;
+    case '$':                               return RESP_BULK;
+    case '*':                               return RESP_MANY;
+    case '_': case '#': case ',': case '(': return resp3 ? RESP_LINE : RESP_BAD;
+    case '=': case '!':                     return resp3 ? RESP_BULK : RESP_BAD;
+    case '~':                               return resp3 ? RESP_MANY : RESP_BAD;
+    case '%':                               return resp3 ? RESP_PAIRS : RESP_BAD;
+    case '|':                               return resp3 ? RESP_ATTRIBUTE : RESP_BAD;
+    case '>':                               return resp3 ? RESP_PUSH : RESP_BAD;
+    default:                                return RESP_BAD;
+    }
+}
+
+/* Count what stands in a value of `n` elements, or pairs.  An attribute is no value, but
+ * where it is scanned by itself. */
+static bool resp_open(struct reply *r, enum resp_kind kind, uint64_t n, bool first)
+{
+    bool aside = r->expect == RESP_ASIDE && first;
+    if (r->open > UINT64_MAX / 2 || (kind == RESP_PUSH && !aside))
+        return false;
+    r->open += kind == RESP_PAIRS || kind == RESP_ATTRIBUTE ? 2 * n : n;
+    r->open -= kind != RESP_ATTRIBUTE || aside;
+    return true;
+}
+
 /* Take in one line of a RESP reply: a whole value, or the head of one. */
 static bool resp_reply_line(struct reply *r, struct bytes line)
 {
@@ -2135,33 +2235,23 @@ static bool resp_reply_line(struct reply *r, struct bytes line)
     bool first = !r->started;
     if (line.len == 0)
         return false;
+    enum resp_kind kind = resp_kind(line.at[0], r->resp3);
+    struct bytes number = bytes_from(line, kind == RESP_NUMBER && line.len > 1 && line.at[1] == '-' ? 2 : 1);
     if (first)
         r->kind = line.at[0];
     r->started = true;
-    switch (line.at[0]) {
-    case ':':
-        if (!number_read(bytes_from(line, line.len > 1 && line.at[1] == '-' ? 2 : 1), (uint64_t)1 << 63, &n))
-            return false;
+    if (kind == RESP_BAD || (first && r->expect == RESP_ASIDE && kind < RESP_ATTRIBUTE))
+        return false;
+    if (kind == RESP_LINE || ((kind == RESP_BULK || kind == RESP_MANY) && bytes_same(number, lit("-1")))) {
         r->open--;
-        break;
-    case '+': case '-':
+    } else if (!number_read(number, kind == RESP_NUMBER ? (uint64_t)1 << 63 : UINT32_MAX, &n)) {
+        return false;
+    } else if (kind == RESP_NUMBER) {
         r->open--;
-        break;
-    case '$': case '*':
-        if (bytes_same(bytes_from(line, 1), lit("-1"))) {
-            r->open--;
-            break;
-        }
-        if (!number_read(bytes_from(line, 1), UINT32_MAX, &n) || r->open > UINT64_MAX / 2)
-            return false;
-        if (line.at[0] == '*') {
-            r->open += n - 1;               /* n more, and this one is told */
-        } else {
-            r->need = n;
-            r->tail = 2;
-        }
-        break;
-    default:
+    } else if (kind == RESP_BULK) {
+        r->need = n;
+        r->tail = 2;
+    } else if (!resp_open(r, kind, n, first)) {
         return false;
     }
     return !first || r->expect != RESP_ITEMS || resp_items(r, line.at[0], n);
@@ -2343,8 +2433,7 @@ static enum scan mc_reply_scan(struct reply *r, struct bytes in, size_t *used)
 
 enum scan nut_reply_scan(struct reply *r, struct bytes in, size_t *used)
 {
-    bool resp = r->expect == RESP_REPLY || r->expect == RESP_ITEMS;
-    return resp ? resp_reply_scan(r, in, used) : mc_reply_scan(r, in, used);
+    return r->expect <= RESP_ASIDE ? resp_reply_scan(r, in, used) : mc_reply_scan(r, in, used);
 }
 
 static uint64_t check_mix(uint64_t h, uint64_t more)
@@ -2386,22 +2475,79 @@ static bool queue_line(const struct queue *q, char *to, size_t room, struct byte
     return end < text.len;
 }
 
-/* Integers of servers are added up.  They count keys, so they are no larger
- * than the request. */
-static bool merge_sum(struct mem *m, struct queue *part, uint32_t n, struct queue *out)
+/* The first line of each part's reply is taken off it: a mark and a number, which is told.
+ * False: it is another, or larger than what servers count. */
+#define COUNTED_MOST ((uint64_t)1 << 48)
+
+static bool queue_take_number(struct mem *m, struct queue *q, char mark, uint64_t *n)
 {
-    uint64_t total = 0, one;
     char text[32];
     struct bytes line;
     size_t len;
+    if (!queue_line(q, text, sizeof text, &line, &len) || line.len == 0 || line.at[0] != mark ||
+        !number_read(bytes_from(line, 1), COUNTED_MOST, n))
+        return false;
+    nut_queue_drop(m, q, len);
+    return true;
+}
+
+#define NOT_AS_ASKED lit("-ERR a server's reply is none to what was asked: the request may have been applied\r\n")
+
+/* Integers of servers are added up. */
+static bool merge_sum(struct mem *m, struct queue *part, uint32_t n, struct queue *out)
+{
+    uint64_t total = 0, one;
     for (uint32_t i = 0; i < n; i++) {
-        if (!queue_line(&part[i], text, sizeof text, &line, &len) || line.len == 0 ||
-            line.at[0] != ':' || !number_read(bytes_from(line, 1), UINT32_MAX, &one))
-            return merge_error(m, out, lit("-ERR a server did not reply with a number: "
-                                           "the request may have been applied\r\n"));
-        total += one;                       /* n numbers below 2^32 */
+        if (!queue_take_number(m, &part[i], ':', &one))
+            return merge_error(m, out, NOT_AS_ASKED);
+        total += one;                       /* NUT_SERVERS_MAX numbers up to COUNTED_MOST */
     }
     return queue_put_number(m, out, ':', total);
+}
+
+/* One array of the elements of all. */
+static bool merge_concat(struct mem *m, struct queue *part, uint32_t n, struct queue *out)
+{
+    uint64_t total = 0, one;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!queue_take_number(m, &part[i], '*', &one))
+            return merge_error(m, out, NOT_AS_ASKED);
+        total += one;
+    }
+    if (!queue_put_number(m, out, '*', total))
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        queue_join(out, &part[i]);
+    return true;
+}
+
+/* Arrays of as many integers: the least of all the first ones, of all the second ones ... */
+static bool merge_least(struct mem *m, struct queue *part, uint32_t n, struct queue *out)
+{
+    uint64_t elements = 0, one;
+    for (uint32_t i = 0; i < n; i++, elements = one)
+        if (!queue_take_number(m, &part[i], '*', &one) || (i > 0 && one != elements))
+            return merge_error(m, out, NOT_AS_ASKED);
+    bool ok = queue_put_number(m, out, '*', elements);
+    for (; ok && elements > 0; elements--) {
+        uint64_t least = UINT64_MAX;
+        for (uint32_t i = 0; i < n; i++, least = least_of(least, one))
+            if (!queue_take_number(m, &part[i], ':', &one))
+                return merge_error(m, out, NOT_AS_ASKED);
+        ok = queue_put_number(m, out, ':', least);
+    }
+    return ok;
+}
+
+/* The first that is not null; if all are, the first. */
+static void merge_found(struct queue *part, uint32_t n, struct queue *out)
+{
+    char text[2];
+    uint32_t found = 0;
+    for (uint32_t i = n; i-- > 0; )
+        if (queue_peek(&part[i], text, 2) == 2 && text[0] != '_' && text[1] != '-')
+            found = i;
+    queue_join(out, &part[found]);
 }
 
 /* What the parts say to the keys, in the order of the keys. */
@@ -2414,17 +2560,13 @@ static bool merge_items(struct mem *m, struct queue *part, const struct asked *a
     return ok;
 }
 
-/* One array of all the parts' arrays. */
+/* One array of all the parts' arrays, of which each is as long as its keys. */
 static bool merge_zip(struct mem *m, struct queue *part, uint32_t n, const struct asked *asked,
                       uint32_t keys, struct queue *out)
 {
-    char text[32];
-    struct bytes line;
-    size_t len;
-    for (uint32_t i = 0; i < n; i++) {
-        must(queue_line(&part[i], text, sizeof text, &line, &len));     /* "*n" */
-        nut_queue_drop(m, &part[i], len);
-    }
+    uint64_t any;
+    for (uint32_t i = 0; i < n; i++)
+        must(queue_take_number(m, &part[i], '*', &any));
     return queue_put_number(m, out, '*', keys) && merge_items(m, part, asked, keys, out);
 }
 
@@ -2450,7 +2592,7 @@ static struct queue *merge_failed(struct queue *part, uint32_t n)
 {
     char first;
     for (uint32_t i = 0; i < n; i++)
-        if (queue_peek(&part[i], &first, 1) == 1 && first == '-')
+        if (queue_peek(&part[i], &first, 1) == 1 && (first == '-' || first == '!'))
             return &part[i];
     return NULL;
 }
@@ -2465,6 +2607,10 @@ bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
     } else {
         switch (how) {
         case SUM:    ok = merge_sum(m, part, n, out);                      break;
+        case CONCAT: ok = merge_concat(m, part, n, out);                   break;
+        case LEAST:  ok = merge_least(m, part, n, out);                    break;
+        case FOUND:  merge_found(part, n, out);                            break;
+        case SAME:   queue_join(out, &part[0]);                            break;
         case ZIP:    ok = merge_zip(m, part, n, asked, keys, out);         break;
         case VALUES: ok = merge_values(m, part, n, asked, keys, out);      break;
         case ALL_OK: ok = nut_queue_put(m, out, lit("+OK\r\n"));           break;
@@ -2603,6 +2749,7 @@ struct pool_conf {
     char              *name;
     int                line;                /* of its [section] */
     struct pool_fields key;
+    struct lexicon    *lexicon;             /* NULL: its commands are those of the table */
     int                seen[countof(pool_key)];     /* the line that gave it, 0: none */
 };
 
@@ -5478,13 +5625,14 @@ static void loop_settle(struct loop *l)
  * ======================================================================== */
 
 /* Trouble of our own, where no errno says it. */
-enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_SELECT, WHY_MEMORY };
+enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_HELLO, WHY_SELECT, WHY_MEMORY };
 
 /* What a client is told of trouble with a server: twemproxy's reasons. */
 #define TROUBLES(_) \
 /*     why            reason                              */ \
     _( WHY_CLOSED,    "Connection closed by server"       ) \
     _( WHY_AUTH,      "Server refused the password"       ) \
+    _( WHY_HELLO,     "Server does not speak RESP3"       ) \
     _( WHY_SELECT,    "Server refused the database"       ) \
     _( WHY_MEMORY,    "proxy is out of memory"            ) \
     _( EACCES,        "Permission denied"                 ) \
@@ -5555,7 +5703,10 @@ struct part {
     struct fault    fault;
 };
 
-enum lane_kind { LANE_SHARED, LANE_PROBE };
+enum lane_kind { LANE_SHARED, LANE_RESP3, LANE_PROBE };
+
+/* What a connection begins with, in this order. */
+enum { GREET_AUTH = 1, GREET_HELLO = 2, GREET_SELECT = 4, GREET_LIFE = 8 };
 
 struct lane {
     struct server *server;
@@ -5563,10 +5714,11 @@ struct lane {
     struct part   *first, *last;            /* owed replies, oldest first (2) */
     struct queue   later;                   /* questions, until the server has greeted us */
     uint64_t       said;                    /* bytes of questions, since it was opened */
-    uint32_t       greetings;               /* replies to it that are still to come */
+    uint8_t        greetings;               /* those whose replies are still to come, GREET_ */
     enum lane_kind kind;
     bool           naming;                  /* waits for the server's address */
     bool           scanning;                /* `scan` is inside a reply */
+    bool           aside;                   /* ... or inside what is none: see RESP_ASIDE */
     struct reply   scan;
 };
 
@@ -5621,7 +5773,7 @@ struct server {
     struct pool              *pool;
     const struct server_conf *conf;
     struct server_stats       stats;
-    struct lane              *lane;         /* server_connections of them */
+    struct lane              *lane;         /* pool_lanes of them: first those of RESP2, or of memcached */
     struct lane               probe;
     struct address            address;
     bool                      known;        /* `address` is one to try */
@@ -5684,6 +5836,8 @@ struct pool {
     uint64_t                  door_told;    /* when that was last logged */
     struct link               clients;      /* those who are connected */
     uint32_t                  numbered;     /* how many were let in so far */
+    const struct lexicon     *lexicon;      /* its commands */
+    char                      version[16];  /* of its servers, "" until one has told */
 };
 
 struct worker {
@@ -5697,6 +5851,7 @@ struct worker {
     uint32_t        number;                 /* of this worker, from 0 */
     uint64_t        accepted;               /* conns ever made, for the stats */
     uint64_t        random;
+    uint64_t        started;                /* when, by its clock */
     bool            stopping;
     struct mailbox  box;
     struct mailbox *resolver, *control;
@@ -5766,48 +5921,45 @@ static uint64_t lane_wrote(const struct lane *lane)
     return lane->said - lane->conn->out.len;
 }
 
-static bool greeting_word(struct mem *m, struct queue *q, const char *word)
-{
-    struct bytes b = bytes_of(word);
-    return queue_put_number(m, q, '$', b.len) && nut_queue_put(m, q, b) &&
-           nut_queue_put(m, q, lit("\r\n"));
-}
 
-/* What a new connection begins with: AUTH, then SELECT; a probe then asks for a
- * sign of life.  False: no memory. */
+/* What a new connection begins with; a probe ends with asking for a sign of life.
+ * False: no memory. */
 static bool lane_greet(struct lane *lane)
 {
     const struct pool_fields *conf = lane->server->pool->conf;
     struct mem *m = &lane->server->pool->loop->mem;
     struct queue *q = &lane->conn->out;
+    bool redis = conf->protocol == REDIS, ok = true;
     char db[21] = {0};
-    bool ok = true;
     lane->greetings = 0;
-    if (conf->protocol == REDIS && conf->redis_auth != NULL) {
-        ok = nut_queue_put(m, q, lit("*2\r\n$4\r\nAUTH\r\n")) && greeting_word(m, q, conf->redis_auth);
-        lane->greetings++;
+    if (redis && conf->redis_auth != NULL) {
+        ok = nut_queue_put(m, q, lit("*2\r\n$4\r\nAUTH\r\n")) && resp_put_word(m, q, bytes_of(conf->redis_auth));
+        lane->greetings |= GREET_AUTH;
     }
-    if (conf->protocol == REDIS && conf->redis_db > 0) {
+    if (lane->kind == LANE_RESP3) {
+        ok = ok && nut_queue_put(m, q, lit("*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"));
+        lane->greetings |= GREET_HELLO;
+    }
+    if (redis && conf->redis_db > 0) {
         number_write(db, (uint64_t)conf->redis_db);
-        ok = ok && nut_queue_put(m, q, lit("*2\r\n$6\r\nSELECT\r\n")) && greeting_word(m, q, db);
-        lane->greetings++;
+        ok = ok && nut_queue_put(m, q, lit("*2\r\n$6\r\nSELECT\r\n")) && resp_put_word(m, q, bytes_of(db));
+        lane->greetings |= GREET_SELECT;
     }
     if (lane->kind == LANE_PROBE) {
-        ok = ok && nut_queue_put(m, q, conf->protocol == REDIS ? lit("*1\r\n$4\r\nPING\r\n")
-                                                               : lit("version\r\n"));
-        lane->greetings++;
+        ok = ok && nut_queue_put(m, q, redis ? lit("*1\r\n$4\r\nPING\r\n") : lit("version\r\n"));
+        lane->greetings |= GREET_LIFE;
     }
     return ok;
 }
 
-/* Which of our greetings is answered next. */
-static int lane_greeting_why(const struct lane *lane)
+/* The greeting that is answered next. */
+static int lane_greeting(const struct lane *lane) { return lane->greetings & -lane->greetings; }
+
+/* Why a server that does not like it is lost. */
+static int greeting_why(int greeting)
 {
-    const struct pool_fields *conf = lane->server->pool->conf;
-    uint32_t left = lane->greetings - (lane->kind == LANE_PROBE ? 1 : 0);
-    if (left == 0)
-        return EINVAL;
-    return left == (conf->redis_db > 0 ? 2u : 1u) && conf->redis_auth != NULL ? WHY_AUTH : WHY_SELECT;
+    return greeting == GREET_AUTH ? WHY_AUTH : greeting == GREET_HELLO ? WHY_HELLO
+         : greeting == GREET_SELECT ? WHY_SELECT : EINVAL;
 }
 
 /* Connect a lane whose server's address is known: 0, or why not. */
@@ -5831,9 +5983,11 @@ static int lane_connect(struct lane *lane, const struct role *role)
     }
     lc->conn.connecting = !done;
     lane->conn = &lc->conn;
-    lane->naming = lane->scanning = false;
+    lane->naming = lane->scanning = lane->aside = false;
     lane->said = lane->later.len;
-    s->pool->worker->accepted += lane->kind == LANE_SHARED;     /* twemproxy has no probes to count */
+    s->pool->worker->accepted += lane->kind != LANE_PROBE;      /* twemproxy has none to count */
+    if (lane->kind == LANE_SHARED)
+        s->pool->version[0] = '\0';         /* another may run there by now */
     if (!lane_greet(lane)) {
         conn_close(lane->conn);
         lane->conn = NULL;
@@ -5914,7 +6068,7 @@ static void lane_disconnect(struct lane *lane, struct queue *unsent)
     if (lane->conn != NULL)
         conn_close(lane->conn);
     lane->conn = NULL;
-    lane->naming = lane->scanning = false;
+    lane->naming = lane->scanning = lane->aside = false;
     lane->greetings = 0;
 }
 
@@ -6035,10 +6189,20 @@ static bool server_failed(struct server *s, int why)
     return true;
 }
 
-/* The lane for a client, open; NULL and *why when the server cannot be asked. */
-static struct lane *server_lane(struct server *s, uint32_t client, const struct role *role, int *why)
+/* How many lanes each server of a pool has: those of RESP3 are opened when a client
+ * speaks it. */
+static uint32_t conf_lanes(const struct pool_fields *conf)
 {
-    struct lane *lane = &s->lane[client % (uint32_t)s->pool->conf->server_connections];
+    return (uint32_t)conf->server_connections * (conf->protocol == REDIS ? 2 : 1);
+}
+
+static uint32_t pool_lanes(const struct pool *pool) { return conf_lanes(pool->conf); }
+
+/* The lane for a client, open; NULL and *why when the server cannot be asked. */
+static struct lane *server_lane(struct server *s, uint32_t client, bool resp3, const struct role *role, int *why)
+{
+    uint32_t n = (uint32_t)s->pool->conf->server_connections;
+    struct lane *lane = &s->lane[client % n + (resp3 ? n : 0)];
     *why = s->why;
     if (s->down)
         return NULL;
@@ -6116,7 +6280,7 @@ static uint64_t pool_due(const struct pool *pool)
 
 static bool server_open(struct server *s, struct pool *pool, const struct server_conf *conf)
 {
-    uint32_t lanes = (uint32_t)pool->conf->server_connections;
+    uint32_t lanes = pool_lanes(pool);
     *s = (struct server){.pool = pool, .conf = conf};
     s->is_name = !address_read(&s->address, conf->host, conf->port);
     s->known = !s->is_name;
@@ -6126,8 +6290,10 @@ static bool server_open(struct server *s, struct pool *pool, const struct server
         memcpy(s->name.host, conf->host, strlen(conf->host) + 1);   /* conf_server saw to its length */
     s->probe = (struct lane){.server = s, .kind = LANE_PROBE};
     s->lane = mem_zero(&pool->loop->mem, lanes * sizeof *s->lane);
-    for (uint32_t i = 0; s->lane != NULL && i < lanes; i++)
+    for (uint32_t i = 0; s->lane != NULL && i < lanes; i++) {
         s->lane[i].server = s;
+        s->lane[i].kind = i < (uint32_t)pool->conf->server_connections ? LANE_SHARED : LANE_RESP3;
+    }
     return s->lane != NULL;
 }
 
@@ -6135,7 +6301,7 @@ static bool server_open(struct server *s, struct pool *pool, const struct server
 static void pool_free(struct pool *pool)
 {
     struct mem *m = &pool->loop->mem;
-    uint32_t n = pool->conf->servers.n, lanes = (uint32_t)pool->conf->server_connections;
+    uint32_t n = pool->conf->servers.n, lanes = pool_lanes(pool);
     for (uint32_t i = 0; i < pool->servers; i++) {
         must(pool->server[i].probe.conn == NULL && !pool->server[i].asked);
         for (uint32_t k = 0; pool->server[i].lane != NULL && k < lanes; k++)
@@ -6159,6 +6325,7 @@ static void pool_point(struct pool *pool, struct setup *setup, const struct pool
     pool->crowd = setup->crowd[conf - setup->conf.pool];
     pool->conf = &conf->key;
     pool->name = conf->name;
+    pool->lexicon = conf->lexicon != NULL ? conf->lexicon : &pool->worker->lexicon;
     for (uint32_t i = 0; i < pool->servers; i++) {
         pool->server[i].conf = &conf->key.servers.at[i];
         pool->member[i].name = bytes_of(conf->key.servers.at[i].name);
@@ -6264,7 +6431,7 @@ static void pool_hang_up(struct pool *pool)
 {
     struct queue unsent;
     for (uint32_t i = 0; i < pool->servers; i++)
-        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++) {
+        for (uint32_t n = 0; n < pool_lanes(pool); n++) {
             struct lane *lane = &pool->server[i].lane[n];
             if (lane->first != NULL || lane->conn == NULL)
                 continue;
@@ -6338,6 +6505,10 @@ static void pool_learn(struct pool *pool, const struct pool *old)
  *    never    calls read or write; never touches bytes that WIRE can touch
  * ======================================================================== */
 
+/* What a client says of itself: its name, and its library's name and version. */
+enum { ABOUT_NAME, ABOUT_LIBRARY, ABOUT_VERSION, ABOUTS };
+struct about { struct bytes word[ABOUTS]; };
+
 struct client {
     struct conn   conn;                     /* first: it is buried as the whole */
     struct pool  *pool;
@@ -6351,6 +6522,10 @@ struct client {
     uint32_t      usual;                    /* bytes of a usual reply to this client ... */
     uint32_t      window;                   /* ... and how many requests it may have open for that */
     uint32_t      multi_at;                 /* in_multi: when, in ms */
+    struct about *about;                    /* what it said of itself, or NULL */
+    bool          resp3;                    /* it speaks RESP3, since HELLO */
+    bool          mute, skip;               /* CLIENT REPLY: OFF; SKIP, for the next request */
+    bool          barrier;                  /* nothing is asked until it has all its replies */
     bool          in_multi;                 /* a MULTI of its was refused, and is open yet */
     bool          known;                    /* it gave the password, or need not */
     bool          leaving;                  /* it said QUIT, or what we cannot read */
@@ -6367,6 +6542,10 @@ struct request {
     uint32_t        open;                   /* parts not answered, and one more while asking */
     uint32_t        lanes;                  /* parts that stand on a lane */
     enum merge      merge;
+    enum tell { TELL_MERGED, TELL_HELLO, TELL_INFO, TELL_SCAN } tell;   /* what is made of the replies */
+    uint32_t        about;                  /* TELL_SCAN: the server; TELL_INFO: sections */
+    bool            plain;                  /* there is one part, whose reply is the client's as it comes */
+    bool            resp3;                  /* its client spoke RESP3 when it asked */
     bool            whole;                  /* the reply is there: `reply`, `literal` or `fault` */
     bool            begun;                  /* its first bytes were said already */
     bool            silent;                 /* nobody wants an answer: noreply */
@@ -6404,7 +6583,12 @@ static struct request *request_new(struct client *c)
     r->keys = r->parts = r->room = r->lanes = 0;
     r->open = 1;                            /* until all parts are asked */
     r->merge = AS_IS;
-    r->whole = r->begun = r->silent = r->writes = false;
+    r->tell = TELL_MERGED;
+    r->plain = true;
+    r->resp3 = c->resp3;
+    r->whole = r->begun = r->writes = false;
+    r->silent = c->mute || c->skip;
+    c->skip = false;
     r->reply.first = r->reply.last = NULL;
     r->reply.len = 0;
     r->literal.len = 0;
@@ -6457,7 +6641,7 @@ static void request_leave(struct request *r)
 /* Whether another request may be read from this client. */
 static bool client_may_ask(const struct client *c)
 {
-    return c->requests < c->window && c->asked < ASKED_MARK && c->held < OUT_MARK &&
+    return c->requests < c->window && c->asked < ASKED_MARK && c->held < OUT_MARK && !c->barrier &&
            !c->pool->retired && !c->pool->worker->stopping;
 }
 
@@ -6532,10 +6716,12 @@ static void client_deliver(struct client *c)
             conn_say_all(&c->conn, &r->reply);
         request_leave(r);
     }
-    if (r != NULL && r->parts == 1 && r->reply.len >= FLOW_FROM && !r->silent)
+    if (r != NULL && r->plain && r->reply.len >= FLOW_FROM && !r->silent)
         request_begin_reply(r);
-    if (r == NULL)
+    if (r == NULL) {
+        c->barrier = false;
         client_move(c);
+    }
     if (client_may_ask(c) && !c->leaving)
         conn_resume(&c->conn, PAUSE_OWNER);
     if (r == NULL && (c->leaving || c->conn.ended))
@@ -6553,12 +6739,310 @@ static void request_finish(struct request *r)
         request_settle(r);
 }
 
+/* ---- what the proxy says itself */
+
+static void request_say(struct request *r, struct bytes b)
+{
+    if (!request_is_refused(r) && !nut_queue_put(request_mem(r), &r->reply, b)) {
+        nut_queue_free(request_mem(r), &r->reply);
+        r->fault = fault_of(WHY_MEMORY, false);
+    }
+}
+
+static void request_say_number(struct request *r, char mark, uint64_t n)
+{
+    char line[24] = {mark};
+    size_t len = 1 + number_write(line + 1, n);
+    memcpy(line + len, "\r\n", 2);
+    request_say(r, (struct bytes){line, len + 2});
+}
+
+static void request_say_bulk(struct request *r, struct bytes b)
+{
+    request_say_number(r, '$', b.len);
+    request_say(r, b);
+    request_say(r, lit("\r\n"));
+}
+
+/* A word of the client's, in an error: what would end the line is left out. */
+static void request_say_word(struct request *r, struct bytes word)
+{
+    char text[128];
+    size_t n = least_of(word.len, sizeof text);
+    for (size_t i = 0; i < n; i++)
+        text[i] = octet(word.at[i]) < ' ' || word.at[i] == 0x7f ? ' ' : word.at[i];
+    request_say(r, (struct bytes){text, n});
+}
+
+/* "before 'word'after", an error reply. */
+static void request_refuse(struct request *r, struct bytes before, struct bytes word, struct bytes after)
+{
+    request_say(r, before);
+    request_say(r, lit(" '"));
+    request_say_word(r, word);
+    request_say(r, lit("'"));
+    request_say(r, after);
+}
+
+#define NAME_MOST 40
+
+/* A command's name in small letters, as servers write it in errors; in `to`. */
+static struct bytes name_lower(struct bytes name, char to[NAME_MOST])
+{
+    size_t n = least_of(name.len, NAME_MOST);
+    for (size_t i = 0; i < n; i++)
+        to[i] = lower(name.at[i]);
+    return (struct bytes){to, n};
+}
+
+static void say_arity(struct request *r, struct bytes name)
+{
+    char small[NAME_MOST];
+    request_refuse(r, lit("-ERR wrong number of arguments for"), name_lower(name, small),
+                   lit(" command\r\n"));
+}
+
+static void request_say_text(struct request *r, const char *text) { request_say_bulk(r, bytes_of(text)); }
+
+/* The head of a map of so many pairs. */
+static void request_say_map(struct request *r, uint64_t pairs)
+{
+    request_say_number(r, r->resp3 ? '%' : '*', r->resp3 ? pairs : 2 * pairs);
+}
+
+static void request_say_null(struct request *r) { request_say(r, r->resp3 ? lit("_\r\n") : lit("$-1\r\n")); }
+
+/* A text of many lines, which was written with a pen. */
+static void request_say_pen(struct request *r, struct pen *pen)
+{
+    request_say_number(r, r->resp3 ? '=' : '$', pen->out.len + (r->resp3 ? 4 : 0));
+    request_say(r, r->resp3 ? lit("txt:") : lit(""));
+    if (pen->ok && !request_is_refused(r))
+        queue_join(&r->reply, &pen->out);
+    else
+        r->fault = fault_of(WHY_MEMORY, false);
+    nut_queue_free(request_mem(r), &pen->out);
+    request_say(r, lit("\r\n"));
+}
+
+__attribute__((format(printf, 2, 3)))
+static void pen_write(struct pen *pen, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    size_t len = text_in_args(text, sizeof text, format, args);
+    va_end(args);
+    pen_put(pen, (struct bytes){text, len});
+}
+
+/* ---- what is made of servers' replies */
+
+static uint64_t client_id(const struct client *c)
+{
+    const struct worker *w = c->pool->worker;
+    return (uint64_t)c->number * w->crew_size + w->number + 1;
+}
+
+/* HELLO is answered, in the protocol that it asks for: 2 or 3. */
+static void tell_hello(struct request *r, uint32_t protocol)
+{
+    struct client *c = r->client;
+    const char *version = r->pool->version;
+    if (protocol == 3 && version[0] != '\0' && version[0] < '6' && version[1] == '.') {
+        request_say(r, lit("-NOPROTO unsupported protocol version\r\n"));   /* its servers have no RESP3 */
+        return;
+    }
+    c->barrier = c->barrier || c->resp3 != (protocol == 3);
+    c->resp3 = r->resp3 = protocol == 3;
+    request_say_map(r, 7);
+    request_say_text(r, "server");
+    request_say_text(r, "redis");
+    request_say_text(r, "version");
+    request_say_text(r, version[0] != '\0' ? version : NUT_REDIS);
+    request_say_text(r, "proto");
+    request_say_number(r, ':', protocol);
+    request_say_text(r, "id");
+    request_say_number(r, ':', client_id(c));
+    request_say_text(r, "mode");
+    request_say_text(r, "standalone");
+    request_say_text(r, "role");
+    request_say_text(r, "master");
+    request_say_text(r, "modules");
+    request_say(r, lit("*0\r\n"));
+}
+
+/* A server's cursor becomes ours, which tells the server, too; 0: all have been scanned. */
+static void tell_scan(struct request *r, struct queue *reply)
+{
+    char text[64], number[24];
+    uint64_t cursor;
+    uint32_t servers = r->pool->servers, server = r->about;
+    struct bytes head = {text, queue_peek(reply, text, sizeof text)};
+    bool array = starts_with(head, lit("*2\r\n$"));
+    size_t from = array ? least_of(find(head, 4, '\n') + 1, head.len) : 0, to = digits_end(head, from);
+    if (!array || to == head.len ||
+        !number_read((struct bytes){text + from, to - from}, UINT64_MAX / servers - 1, &cursor)) {
+        if (head.len > 0 && text[0] == '-')
+            queue_join(&r->reply, reply);
+        else
+            request_say(r, lit("-ERR a server's cursor cannot be carried on\r\n"));
+        return;
+    }
+    nut_queue_drop(request_mem(r), reply, to + 2);
+    if (cursor > 0 || server + 1 < servers)
+        cursor = cursor > 0 ? cursor * servers + server : server + 1;
+    request_say(r, lit("*2\r\n"));
+    request_say_bulk(r, (struct bytes){number, number_write(number, cursor)});
+    if (!request_is_refused(r))
+        queue_join(&r->reply, reply);
+}
+
+static const struct info { char field[28], text[12]; uint8_t section, how; } infos[] = {
+#define ROW(section, field, how, text) {field, text, INFO_##section, INFO_##how},
+    NUT_INFO(ROW)
+#undef ROW
+};
+
+static const char info_section[][12] = {
+#define ROW(section, name) name,
+    NUT_INFO_SECTIONS(ROW)
+#undef ROW
+};
+
+/* What servers say of themselves, put together. */
+struct info_sum { uint64_t row[countof(infos)], answered, keys, expires; };
+
+/* The number behind `name` in a line like "db0:keys=1,expires=0". */
+static uint64_t info_part(struct bytes line, struct bytes name)
+{
+    uint64_t n = 0;
+    for (size_t at = 0; at + name.len < line.len; at++)
+        if (memcmp(line.at + at, name.at, name.len) == 0) {
+            size_t from = at + name.len;
+            (void)number_read((struct bytes){line.at + from, digits_end(line, from) - from}, COUNTED_MOST, &n);
+            return n;
+        }
+    return 0;
+}
+
+static void info_line(struct info_sum *sum, struct pool *pool, struct bytes line)
+{
+    char db[24];
+    size_t colon = find(line, 0, ':');
+    struct bytes name = {line.at, colon}, value = bytes_from(line, least_of(colon + 1, line.len));
+    uint64_t n;
+    if (bytes_same(name, lit("redis_version")) && value.len < sizeof pool->version) {
+        memset(pool->version, 0, sizeof pool->version);
+        copy(pool->version, value);
+    }
+    if (bytes_same(name, (struct bytes){db, text_in(db, sizeof db, "db%lld", (long long)pool->conf->redis_db)})) {
+        sum->keys += info_part(value, lit("keys="));
+        sum->expires += info_part(value, lit("expires="));
+    }
+    if (!number_read(value, COUNTED_MOST, &n))
+        return;
+    for (size_t i = 0; i < countof(infos); i++)
+        if (infos[i].how == INFO_SUM && bytes_same(name, bytes_of(infos[i].field)))
+            sum->row[i] += n;
+        else if (infos[i].how == INFO_MOST && bytes_same(name, bytes_of(infos[i].field)))
+            sum->row[i] = most_of(sum->row[i], n);
+}
+
+/* Add up what the servers said that did answer. */
+static void info_add(struct info_sum *sum, struct request *r)
+{
+    struct mem *m = request_mem(r);
+    for (uint32_t i = 0; i < r->parts; i++) {
+        struct queue *reply = &r->part[i].reply;
+        size_t len = reply->len, at = 0;
+        char *text = r->part[i].fault.what != NULL || len == 0 ? NULL : mem_take(m, len);
+        if (text == NULL)
+            continue;
+        struct bytes all = {text, queue_peek(reply, text, len)};
+        sum->answered += text[0] == '$';
+        for (size_t end; at < len; at = end + 1) {
+            end = find(all, at, '\n');
+            info_line(sum, r->pool, (struct bytes){text + at, end - at - (end > at && text[end - 1] == '\r')});
+        }
+        mem_give(m, text, len);
+    }
+}
+
+static uint32_t pool_up(const struct pool *pool)
+{
+    uint32_t up = 0;
+    for (uint32_t i = 0; i < pool->servers; i++)
+        up += !pool->server[i].down;
+    return up;
+}
+
+/* One row of INFO, with its line end. */
+static void info_write(struct pen *pen, struct request *r, const struct info_sum *sum, size_t i)
+{
+    const struct pool *pool = r->pool;
+    const struct worker *w = pool->worker;
+    uint64_t n = sum->row[i];
+    const char *text = NULL;
+    switch ((enum info_how)infos[i].how) {
+    case INFO_SUM: case INFO_MOST: break;
+    case INFO_IS:       text = infos[i].text;                                                           break;
+    case INFO_REDIS:    text = pool->version[0] != '\0' ? pool->version : NUT_REDIS;                    break;
+    case INFO_NUTPROXY: text = NUT_VERSION;                                                             break;
+    case INFO_POOL:     text = pool->name;                                                              break;
+    case INFO_PID:      n = (uint64_t)getpid();                                                         break;
+    case INFO_PORT:     n = pool->conf->listen.port;                                                    break;
+    case INFO_UPTIME:   n = (w->loop.now - w->started) / 1000;                                          break;
+    case INFO_CLIENTS:  n = atomic_load(&pool->crowd->clients);                                         break;
+    case INFO_LIMIT:    n = (uint64_t)pool->conf->client_connections;                                   break;
+    case INFO_WORKERS:  n = w->crew_size;                                                               break;
+    case INFO_SERVERS:  n = pool->servers;                                                              break;
+    case INFO_UP:       n = pool_up(pool);                                                              break;
+    case INFO_ANSWERED: n = sum->answered;                                                              break;
+    case INFO_KEYS:
+        if (sum->keys > 0)
+            pen_write(pen, "db%lld:keys=%llu,expires=%llu,avg_ttl=0\r\n", (long long)pool->conf->redis_db,
+                      (unsigned long long)sum->keys, (unsigned long long)sum->expires);
+        return;
+    }
+    if (text != NULL)
+        pen_write(pen, "%s:%s\r\n", infos[i].field, text);
+    else
+        pen_write(pen, "%s:%llu\r\n", infos[i].field, (unsigned long long)n);
+}
+
+/* INFO: what the servers say, put together, and what the proxy knows. */
+static void tell_info(struct request *r)
+{
+    struct info_sum sum = {0};
+    struct pen pen = {.mem = request_mem(r), .ok = true};
+    info_add(&sum, r);
+    for (size_t i = 0; i < countof(infos); i++) {
+        if ((r->about >> infos[i].section & 1) == 0)
+            continue;
+        if (i == 0 || infos[i].section != infos[i - 1].section)
+            pen_write(&pen, pen.out.len > 0 ? "\r\n# %s\r\n" : "# %s\r\n", info_section[infos[i].section]);
+        info_write(&pen, r, &sum, i);
+    }
+    request_say_pen(r, &pen);
+}
+
 /* Make one reply of the parts'.  A part that got none speaks for all. */
 static void request_merge(struct request *r)
 {
     struct mem *m = request_mem(r);
     struct queue reply[64], *all = reply;
+    struct info_sum sum = {0};
     bool unsent = true;
+    if (r->tell == TELL_INFO) {                         /* who does not answer is no matter */
+        tell_info(r);
+        return;
+    }
+    if (r->tell == TELL_HELLO) {
+        info_add(&sum, r);
+        tell_hello(r, r->about);
+        return;
+    }
     for (uint32_t i = 0; i < r->parts; i++) {
         unsent = unsent && r->part[i].fault.what != NULL && r->part[i].fault.unsent;
         if (r->fault.what == NULL)
@@ -6568,6 +7052,10 @@ static void request_merge(struct request *r)
         r->fault.unsent = unsent;
     if (request_is_refused(r) || r->silent)
         return;
+    if (r->tell == TELL_SCAN) {
+        tell_scan(r, &r->part->reply);
+        return;
+    }
     if (r->parts > countof(reply))
         all = mem_take(m, r->parts * sizeof *all);
     if (all == NULL) {
@@ -6601,7 +7089,7 @@ static void request_close_part(struct request *r)
     must(r->open > 0);
     if (--r->open > 0)
         return;
-    if (r->parts > 1 && r->client != NULL)
+    if (!r->plain && r->client != NULL)
         request_merge(r);
     else if (r->parts == 1)
         r->fault = r->part->fault;
@@ -6666,7 +7154,7 @@ static void part_feed(struct part *p, struct conn *from, struct bytes b, bool la
     p->lost = p->lost || c->conn.broken != 0;
     if (p->lost)
         return;
-    bool alone = r->parts == 1, oldest = c->waiting.next == &r->in_client;
+    bool alone = r->plain, oldest = c->waiting.next == &r->in_client;
     if (alone && oldest && last && r->reply.len == 0 && !r->begun) {
         client_learn(c, b.len);
         r->begun = true;                    /* whole in one piece, and its turn */
@@ -6697,12 +7185,13 @@ static void part_feed(struct part *p, struct conn *from, struct bytes b, bool la
 static bool part_fits(const struct part *p, const struct reply *reply)
 {
     const struct request *r = p->request;
-    if (p->expect != RESP_REPLY || r->parts == 1 || reply->kind == '-')
+    if (p->expect != RESP_REPLY || r->plain || reply->kind == '-' || reply->kind == '!')
         return true;
     switch (r->merge) {
-    case SUM:    return reply->kind == ':';
-    case ALL_OK: return reply->kind == '+';
-    case AS_IS: case ZIP: case VALUES: break;
+    case SUM:                return reply->kind == ':';
+    case ALL_OK:             return reply->kind == '+';
+    case CONCAT: case LEAST: return reply->kind == '*';
+    case AS_IS: case ZIP: case VALUES: case SAME: case FOUND: break;
     }
     return true;
 }
@@ -6811,7 +7300,7 @@ static void lane_lost(struct lane *lane, int why)
     }
     /* A server that has just gone down will not answer on its other lanes what
      * it owes for too long already. */
-    for (uint32_t i = 0; fell && i < (uint32_t)s->pool->conf->server_connections; i++)
+    for (uint32_t i = 0; fell && i < pool_lanes(s->pool); i++)
         if (s->lane[i].first != NULL && s->lane[i].first->overdue)
             lane_lost(&s->lane[i], ETIMEDOUT);
 }
@@ -6825,18 +7314,19 @@ static void lane_gone(struct conn *c, int why)
 static bool lane_greeted(struct lane *lane, struct bytes reply)
 {
     struct server *s = lane->server;
-    bool probe = lane->kind == LANE_PROBE && lane->greetings == 1;
-    bool good = probe ? lane->scan.kind != '-' && lane->scan.kind != 'E' : lane->scan.kind == '+';
-    int why = lane_greeting_why(lane);
+    int greeting = lane_greeting(lane);
+    char kind = lane->scan.kind;
+    bool good = greeting == GREET_LIFE ? kind != '-' && kind != 'E' : kind == (greeting == GREET_HELLO ? '%' : '+');
     if (!good) {
         while (reply.len > 0 && is_space(reply.at[reply.len - 1]))
             reply.len--;
         log_of(EVENT_server_refused, s->pool->name, s->conf, "refuses us: %.*s",
                (int)least_of(reply.len, 200), reply.at);
-        lane_lost(lane, why);
+        lane_lost(lane, greeting_why(greeting));
         return false;
     }
-    if (--lane->greetings > 0)
+    lane->greetings &= (uint8_t)~greeting;
+    if (lane->greetings > 0)
         return true;
     if (lane->kind == LANE_PROBE) {
         probe_close(s);
@@ -6848,24 +7338,49 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
     return true;
 }
 
+/* Begin with what comes next on a lane; false: it can be nothing that was asked for. */
+static bool lane_begin(struct lane *lane, char mark)
+{
+    struct part *p = lane->first;
+    bool redis = lane->server->pool->conf->protocol == REDIS, greeting = lane->greetings > 0;
+    lane->aside = lane->kind == LANE_RESP3 && (mark == '>' || (mark == '|' && !greeting && p != NULL && !p->request->plain));
+    if (!lane->aside && !greeting && (p == NULL || p->at >= lane_wrote(lane)))
+        return false;                       /* nobody has asked, or not a byte of it was written */
+    if (lane->aside)
+        nut_reply_begin(&lane->scan, RESP_ASIDE, NULL, NUT_NO_KEY);
+    else if (greeting)
+        nut_reply_begin(&lane->scan, redis ? RESP_REPLY : MC_LINE, NULL, NUT_NO_KEY);
+    else
+        nut_reply_begin(&lane->scan, p->expect, p->request->asked, p->first_key);
+    lane->scan.resp3 = lane->kind == LANE_RESP3 && (lane->greetings & GREET_AUTH) == 0;
+    lane->scanning = true;
+    return true;
+}
+
+/* The oldest part of a lane has its reply. */
+static void lane_answered(struct lane *lane, bool wanted)
+{
+    struct part *p = lane_cut(lane);
+    lane->server->failures = 0;
+    lane->server->stats.responses += wanted;
+    part_off_lane(p);
+    if (p->answered)
+        request_settle(p->request);
+    else
+        part_end(p, p->lost ? fault_of(WHY_MEMORY, false) : (struct fault){0});
+}
+
 /* Scan the reply at the front of `in`, for the oldest part, as far as it is
  * there; false: the lane is lost. */
 static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
 {
     struct server *s = lane->server;
-    bool greeting = lane->greetings > 0;
-    struct part *p = greeting ? NULL : lane->first;
     size_t used;
-    bool asked = p != NULL && (lane->scanning || p->at < lane_wrote(lane));
-    if (!asked && !greeting) {
-        lane_lost(lane, EINVAL);            /* nobody has asked, or not a byte of it was written: it has lost step */
+    if (!lane->scanning && !lane_begin(lane, in->at[0])) {
+        lane_lost(lane, EINVAL);            /* it has lost step */
         return false;
     }
-    if (!lane->scanning && p != NULL)
-        nut_reply_begin(&lane->scan, p->expect, p->request->asked, p->first_key);
-    else if (!lane->scanning)
-        nut_reply_begin(&lane->scan, s->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE, NULL, NUT_NO_KEY);
-    lane->scanning = true;
+    struct part *p = lane->greetings > 0 || lane->aside ? NULL : lane->first;
     enum scan got = nut_reply_scan(&lane->scan, *in, &used);
     if (got == SCAN_BAD || (got == SCAN_DONE && p != NULL && !part_fits(p, &lane->scan))) {
         lane_lost(lane, EINVAL);
@@ -6881,16 +7396,9 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     if (got != SCAN_DONE)
         return true;
     lane->scanning = false;
-    if (p == NULL)
-        return lane_greeted(lane, mine);
-    s->failures = 0;
-    s->stats.responses += wanted;
-    part_off_lane(lane_cut(lane));
-    if (p->answered)
-        request_settle(p->request);
-    else
-        part_end(p, p->lost ? fault_of(WHY_MEMORY, false) : (struct fault){0});
-    return true;
+    if (p != NULL)
+        lane_answered(lane, wanted);
+    return p != NULL || lane->aside || lane_greeted(lane, mine);
 }
 
 static size_t lane_bytes(struct conn *c, struct bytes in)
@@ -6913,7 +7421,8 @@ static const struct role lane_role = {lane_bytes, lane_gone, true};
 static struct lane *part_lane(struct part *p, uint32_t number)
 {
     int why;
-    struct lane *lane = server_lane(p->server, number, &lane_role, &why);
+    bool resp3 = p->request->resp3 && p->request->tell == TELL_MERGED;  /* we read RESP2 only */
+    struct lane *lane = server_lane(p->server, number, resp3, &lane_role, &why);
     if (lane == NULL)
         part_end(p, fault_of(why, true));
     return lane;
@@ -6967,6 +7476,57 @@ static void request_ask_one(struct request *r, const struct frame *f, struct blo
                                                 : queue_hand(m, q, block, f->text));
     }
     request_close_part(r);               /* the one that was open while asking */
+}
+
+/* Ask one server what stands in `question`, which is used up, if it was `put` there. */
+static void request_ask_queue(struct request *r, uint32_t server, struct queue *question, bool put)
+{
+    struct part *p = request_add_part(r, &r->pool->server[server]);
+    struct lane *lane = part_lane(p, r->client->number);
+    r->plain = false;
+    if (lane != NULL) {
+        struct queue *q = lane_queue(lane);
+        size_t from = q->len;
+        queue_join(q, question);
+        part_ask(p, lane, from, put);
+    }
+    nut_queue_free(request_mem(r), question);
+    request_close_part(r);
+}
+
+/* Ask every server the same; `over` passes those over who are down. */
+static void request_ask_all(struct request *r, struct bytes question, struct block *block, bool over)
+{
+    struct pool *pool = r->pool;
+    struct mem *m = request_mem(r);
+    uint32_t n = pool->servers, first = r->merge == FOUND ? worker_random(pool->worker) % n : 0;
+    struct part *part = mem_take(m, n * sizeof *part);
+    if (part != NULL) {
+        r->part = part;
+        r->room = n;
+        r->plain = false;
+    } else {
+        r->fault = fault_of(WHY_MEMORY, false);
+        n = 0;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (!over || !pool->server[(first + i) % n].down)
+            request_add_part(r, &pool->server[(first + i) % n]);
+    pool->stats.fragments += r->parts > 1 ? r->parts : 0;
+    for (uint32_t i = 0; i < r->parts; i++) {
+        struct lane *lane = part_lane(&r->part[i], r->client->number);
+        if (lane == NULL)
+            continue;
+        struct queue *q = lane_queue(lane);
+        size_t from = q->len;
+        part_ask(&r->part[i], lane, from, queue_hand(m, q, block, question));
+    }
+    if (part != NULL && r->parts == 0 && r->tell != TELL_INFO) {
+        r->fault = fault_of(ECONNREFUSED, true);        /* all are ejected */
+        pool->stats.forward_error++;
+        r->plain = true;
+    }
+    request_close_part(r);
 }
 
 /* memcached hangs up on a gat line that is longer than NUT_LINE_MAX and comes in
@@ -7054,8 +7614,7 @@ static bool part_put_head(struct mem *m, struct queue *q, const struct part *p, 
     char number[24];
     if (f->verb == NULL)
         return queue_put_number(m, q, '*', 1 + (uint64_t)p->keys * ks.step) &&
-               queue_put_number(m, q, '$', name.len) && nut_queue_put(m, q, name) &&
-               nut_queue_put(m, q, lit("\r\n"));
+               resp_put_word(m, q, name);
     size_t len = f->verb->shape == TOUCHES ? line_number(number, 0, f->exptime) : 0;
     return nut_queue_put(m, q, name) && nut_queue_put(m, q, (struct bytes){number, len});
 }
@@ -7085,6 +7644,7 @@ static bool part_put(struct queue *q, const struct part *p, const struct frame *
 static void request_ask_each(struct request *r, const struct frame *f, struct block *block, struct keyset ks)
 {
     r->pool->stats.fragments += r->parts > 1 ? r->parts : 0;
+    r->plain = r->parts == 1;
     for (uint32_t i = 0; i < r->parts; i++) {
         struct part *p = &r->part[i];
         if (f->verb != NULL)
@@ -7103,65 +7663,12 @@ static void request_ask_each(struct request *r, const struct frame *f, struct bl
 
 /* ---- what the proxy answers itself */
 
-static void request_say(struct request *r, struct bytes b)
+/* `name` is in capitals. */
+static void say_unknown_sub(struct request *r, struct bytes name, struct bytes sub)
 {
-    if (!request_is_refused(r) && !nut_queue_put(request_mem(r), &r->reply, b)) {
-        nut_queue_free(request_mem(r), &r->reply);
-        r->fault = fault_of(WHY_MEMORY, false);
-    }
-}
-
-static void request_say_number(struct request *r, char mark, uint64_t n)
-{
-    char line[24] = {mark};
-    size_t len = 1 + number_write(line + 1, n);
-    memcpy(line + len, "\r\n", 2);
-    request_say(r, (struct bytes){line, len + 2});
-}
-
-static void request_say_bulk(struct request *r, struct bytes b)
-{
-    request_say_number(r, '$', b.len);
-    request_say(r, b);
-    request_say(r, lit("\r\n"));
-}
-
-/* A word of the client's, in an error: what would end the line is left out. */
-static void request_say_word(struct request *r, struct bytes word)
-{
-    char text[128];
-    size_t n = least_of(word.len, sizeof text);
-    for (size_t i = 0; i < n; i++)
-        text[i] = octet(word.at[i]) < ' ' || word.at[i] == 0x7f ? ' ' : word.at[i];
-    request_say(r, (struct bytes){text, n});
-}
-
-/* "before 'word'after", an error reply. */
-static void request_refuse(struct request *r, struct bytes before, struct bytes word, struct bytes after)
-{
-    request_say(r, before);
-    request_say(r, lit(" '"));
-    request_say_word(r, word);
-    request_say(r, lit("'"));
-    request_say(r, after);
-}
-
-#define NAME_MOST 40
-
-/* A command's name in small letters, as servers write it in errors; in `to`. */
-static struct bytes name_lower(struct bytes name, char to[NAME_MOST])
-{
-    size_t n = least_of(name.len, NAME_MOST);
-    for (size_t i = 0; i < n; i++)
-        to[i] = lower(name.at[i]);
-    return (struct bytes){to, n};
-}
-
-static void say_arity(struct request *r, struct bytes name)
-{
-    char small[NAME_MOST];
-    request_refuse(r, lit("-ERR wrong number of arguments for"), name_lower(name, small),
-                   lit(" command\r\n"));
+    request_refuse(r, lit("-ERR unknown subcommand"), sub, lit(". Try "));
+    request_say(r, name);
+    request_say(r, lit(" HELP.\r\n"));
 }
 
 /* How long it takes says nothing about where the words differ. */
@@ -7173,121 +7680,6 @@ static bool same_secret(struct bytes a, struct bytes b)
     return differ == 0;
 }
 
-static void here_auth(struct request *r, const struct frame *f)
-{
-    const char *password = r->pool->conf->redis_auth;
-    if (f->argc > 3) {
-        request_say(r, lit("-ERR syntax error\r\n"));
-        return;
-    }
-    if (password == NULL) {
-        request_say(r, lit("-ERR Client sent AUTH, but no password is set\r\n"));
-        return;
-    }
-    bool user = f->argc == 2 || bytes_same(frame_arg(f, 1), lit("default"));
-    r->client->known = same_secret(frame_arg(f, f->argc - 1), bytes_of(password)) && user;
-    request_say(r, r->client->known ? lit("+OK\r\n") : lit("-ERR invalid password\r\n"));
-}
-
-static void here_select(struct request *r, const struct frame *f)
-{
-    uint64_t db;
-    if (!number_read(frame_arg(f, 1), INT32_MAX, &db))
-        request_say(r, lit("-ERR value is not an integer or out of range\r\n"));
-    else if ((int64_t)db == r->pool->conf->redis_db)
-        request_say(r, lit("+OK\r\n"));
-    else
-        request_refuse(r, lit("-ERR SELECT is not served by this proxy: its connections are shared, and use"
-                              " another database than"), frame_arg(f, 1), lit("\r\n"));
-}
-
-/* A row of the table as COMMAND tells it. */
-static void say_command(struct request *r, const struct command *c)
-{
-    char small[NAME_MOST];
-    const int number[] = {c->arity, c->first, c->last, c->step};
-    request_say(r, lit("*10\r\n"));
-    request_say_bulk(r, name_lower(command_name(c), small));
-    for (size_t i = 0; i < countof(number); i++) {
-        if (i == 1)                         /* behind the arity stand the flags */
-            request_say(r, c->access == READ ? lit("*1\r\n+readonly\r\n")
-                         : c->access == WRITE ? lit("*1\r\n+write\r\n") : lit("*0\r\n"));
-        request_say(r, number[i] < 0 ? lit(":-") : lit(":"));
-        char text[24];
-        size_t len = number_write(text, (uint64_t)(number[i] < 0 ? -number[i] : number[i]));
-        memcpy(text + len, "\r\n", 2);
-        request_say(r, (struct bytes){text, len + 2});
-    }
-    request_say(r, lit("*0\r\n*0\r\n*0\r\n*0\r\n"));    /* categories, tips, key specs, subcommands */
-}
-
-static bool command_is_served(const struct command *c) { return c->way <= HERE; }
-
-static void here_command(struct request *r, const struct frame *f)
-{
-    uint32_t served = 0;
-    for (size_t i = 0; i < countof(commands); i++)
-        served += command_is_served(&commands[i]);
-    if (f->argc == 1) {
-        request_say_number(r, '*', served);
-        for (size_t i = 0; i < countof(commands); i++)
-            if (command_is_served(&commands[i]))
-                say_command(r, &commands[i]);
-    } else if (f->argc == 2 && same_word(frame_arg(f, 1), lit("count"))) {
-        request_say_number(r, ':', served);
-    } else if (same_word(frame_arg(f, 1), lit("docs"))) {
-        request_say(r, lit("*0\r\n"));
-    } else if (same_word(frame_arg(f, 1), lit("info"))) {
-        request_say_number(r, '*', f->argc - 2);
-        for (uint32_t i = 2; i < f->argc; i++) {
-            const struct command *c = nut_command_find(&r->pool->worker->lexicon, frame_arg(f, i));
-            if (c != NULL && command_is_served(c))
-                say_command(r, c);
-            else
-                request_say(r, lit("*-1\r\n"));
-        }
-    } else {
-        request_refuse(r, lit("-ERR unknown subcommand"), frame_arg(f, 1), lit(" of 'command'\r\n"));
-    }
-}
-
-static void here_ping(struct request *r, const struct frame *f)
-{
-    if (f->argc == 1)
-        request_say(r, lit("+PONG\r\n"));
-    else if (f->argc == 2)
-        request_say_bulk(r, frame_arg(f, 1));
-    else
-        say_arity(r, frame_arg(f, 0));
-}
-
-static void here_echo(struct request *r, const struct frame *f) { request_say_bulk(r, frame_arg(f, 1)); }
-
-static void here_quit(struct request *r, const struct frame *f)
-{
-    (void)f;
-    r->client->leaving = true;
-    request_say(r, lit("+OK\r\n"));
-}
-
-static const struct { const char *name; void (*answer)(struct request *r, const struct frame *f); } here[] = {
-    /* command    answer       */
-    { "AUTH",     here_auth    },
-    { "COMMAND",  here_command },
-    { "ECHO",     here_echo    },
-    { "PING",     here_ping    },
-    { "QUIT",     here_quit    },
-    { "SELECT",   here_select  },
-};
-
-static void request_here(struct request *r, const struct frame *f, const struct command *c)
-{
-    size_t i = 0;
-    while (strcmp(here[i].name, c->name) != 0)
-        must(++i < countof(here));
-    here[i].answer(r, f);
-}
-
 /* Why a command that exists is not served. */
 static struct bytes refusal_reason(enum way way)
 {
@@ -7297,10 +7689,682 @@ static struct bytes refusal_reason(enum way way)
     case SESSION: return lit(" is not served by this proxy: "
                              "it changes a connection that others share\r\n");
     case WHOLE:   return lit(" is not served by this proxy: it concerns all servers\r\n");
+    case FLUSH:   return lit(" is not served by this proxy: it empties all servers, which `allow = flush` permits\r\n");
+    case DENIED:  return lit(" is not served by this proxy: its configuration denies it\r\n");
     case ADMIN:   return lit(" is not served by this proxy: it concerns one server by itself\r\n");
-    case ONE: case EACH: case ANY: case HERE: break;
+    case ONE: case EACH: case ANY: case ALL: case HERE: case SUBS: case NEVER: case UNKNOWN: break;
     }
     return lit(" is not served by this proxy\r\n");
+}
+
+#define WRONG_PASSWORD "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+
+/* Whether the password of a client is right.  Where the pool asks for none, that of the
+ * default user may be any. */
+static bool client_may_enter(const struct client *c, struct bytes user, struct bytes password)
+{
+    const char *ours = c->pool->conf->redis_auth;
+    bool same = ours == NULL || same_secret(password, bytes_of(ours));
+    return same && bytes_same(user, lit("default"));
+}
+
+static bool here_auth(struct request *r, const struct frame *f)
+{
+    struct client *c = r->client;
+    bool old = f->argc == 2;                /* AUTH password: twemproxy's words */
+    if (f->argc > 3) {
+        request_say(r, lit("-ERR syntax error\r\n"));
+    } else if (old && c->pool->conf->redis_auth == NULL) {
+        request_say(r, lit("-ERR Client sent AUTH, but no password is set\r\n"));
+    } else {
+        c->known = client_may_enter(c, old ? lit("default") : frame_arg(f, 1), frame_arg(f, f->argc - 1));
+        request_say(r, c->known ? lit("+OK\r\n") : old ? lit("-ERR invalid password\r\n") : lit(WRONG_PASSWORD));
+    }
+    return true;
+}
+
+static bool here_select(struct request *r, const struct frame *f)
+{
+    uint64_t db;
+    if (!number_read(frame_arg(f, 1), INT32_MAX, &db))
+        request_say(r, lit("-ERR value is not an integer or out of range\r\n"));
+    else if ((int64_t)db == r->pool->conf->redis_db)
+        request_say(r, lit("+OK\r\n"));
+    else
+        request_refuse(r, lit("-ERR SELECT is not served by this proxy: its connections are shared, and use"
+                              " another database than"), frame_arg(f, 1), lit("\r\n"));
+    return true;
+}
+
+static bool here_ping(struct request *r, const struct frame *f)
+{
+    if (f->argc == 1)
+        request_say(r, lit("+PONG\r\n"));
+    else if (f->argc == 2)
+        request_say_bulk(r, frame_arg(f, 1));
+    else
+        say_arity(r, frame_arg(f, 0));
+    return true;
+}
+
+static bool here_echo(struct request *r, const struct frame *f)
+{
+    request_say_bulk(r, frame_arg(f, 1));
+    return true;
+}
+
+static bool here_quit(struct request *r, const struct frame *f)
+{
+    (void)f;
+    r->client->leaving = true;
+    request_say(r, lit("+OK\r\n"));
+    return true;
+}
+
+static bool here_time(struct request *r, const struct frame *f)
+{
+    char text[24];
+    uint64_t now = clock_wall_us();
+    (void)f;
+    request_say(r, lit("*2\r\n"));
+    request_say_bulk(r, (struct bytes){text, number_write(text, now / 1000000)});
+    request_say_bulk(r, (struct bytes){text, number_write(text, now % 1000000)});
+    return true;
+}
+
+/* ---- what a client says of itself */
+
+static struct bytes client_about(const struct client *c, int what)
+{
+    return c->about == NULL ? lit("") : c->about->word[what];
+}
+
+static void client_forget(struct client *c)
+{
+    struct mem *m = &c->pool->loop->mem;
+    for (int i = 0; c->about != NULL && i < ABOUTS; i++)
+        mem_give(m, (char *)(uintptr_t)c->about->word[i].at, c->about->word[i].len);
+    mem_give(m, c->about, sizeof *c->about);
+    c->about = NULL;
+}
+
+/* Note a word; false: no memory. */
+static bool client_note(struct client *c, int what, struct bytes word)
+{
+    struct mem *m = &c->pool->loop->mem;
+    if (c->about == NULL && (c->about = mem_zero(m, sizeof *c->about)) == NULL)
+        return false;
+    struct bytes *to = &c->about->word[what];
+    char *text = word.len == 0 ? NULL : mem_take(m, word.len);
+    if (word.len > 0 && text == NULL)
+        return false;
+    copy(text, word);
+    mem_give(m, (char *)(uintptr_t)to->at, to->len);
+    *to = (struct bytes){text, word.len};
+    return true;
+}
+
+#define ABOUT_MOST 1024u
+
+/* As Redis does, for it stands in lists of words; a long one would be our memory. */
+static bool is_about_word(struct bytes word)
+{
+    for (size_t i = 0; i < word.len; i++)
+        if (word.at[i] < '!' || word.at[i] > '~')
+            return false;
+    return word.len <= ABOUT_MOST;
+}
+
+static void client_say_about(struct request *r, int what, struct bytes word)
+{
+    if (client_note(r->client, what, word))
+        request_say(r, lit("+OK\r\n"));
+    else
+        r->fault = fault_of(WHY_MEMORY, false);
+}
+
+#define BAD_NAME "-ERR Client names cannot contain spaces, newlines or special characters.\r\n"
+
+static bool here_client_setname(struct request *r, const struct frame *f)
+{
+    if (is_about_word(frame_arg(f, 2)))
+        client_say_about(r, ABOUT_NAME, frame_arg(f, 2));
+    else
+        request_say(r, lit(BAD_NAME));
+    return true;
+}
+
+static bool here_client_setinfo(struct request *r, const struct frame *f)
+{
+    struct bytes what = frame_arg(f, 2);
+    bool library = same_word(what, lit("lib-name"));
+    if (!library && !same_word(what, lit("lib-ver")))
+        request_refuse(r, lit("-ERR Unrecognized option"), what, lit("\r\n"));
+    else if (!is_about_word(frame_arg(f, 3)))
+        request_say(r, library ? lit("-ERR lib-name cannot contain spaces, newlines or special characters.\r\n")
+                               : lit("-ERR lib-ver cannot contain spaces, newlines or special characters.\r\n"));
+    else
+        client_say_about(r, library ? ABOUT_LIBRARY : ABOUT_VERSION, frame_arg(f, 3));
+    return true;
+}
+
+static bool here_client_getname(struct request *r, const struct frame *f)
+{
+    struct bytes name = client_about(r->client, ABOUT_NAME);
+    (void)f;
+    if (name.len > 0)
+        request_say_bulk(r, name);
+    else
+        request_say_null(r);
+    return true;
+}
+
+static bool here_client_id(struct request *r, const struct frame *f)
+{
+    (void)f;
+    request_say_number(r, ':', client_id(r->client));
+    return true;
+}
+
+static bool here_client_getredir(struct request *r, const struct frame *f)
+{
+    (void)f;
+    request_say(r, lit(":-1\r\n"));         /* nothing is tracked */
+    return true;
+}
+
+/* A client as CLIENT LIST tells of it. */
+static void client_tell(struct pen *pen, const struct client *c)
+{
+    static const char label[ABOUTS][12] = {" name=", " lib-name=", " lib-ver="};
+    char addr[SOCKET_TEXT], laddr[SOCKET_TEXT];
+    pen_write(pen, "id=%llu addr=%s laddr=%s fd=%d", (unsigned long long)client_id(c),
+              socket_text(c->conn.watch.fd, true, addr), socket_text(c->conn.watch.fd, false, laddr), c->conn.watch.fd);
+    for (int i = 0; i < ABOUTS; i++) {
+        pen_put(pen, bytes_of(label[i]));
+        pen_put(pen, client_about(c, i));
+    }
+    pen_write(pen, " db=%lld flags=N sub=0 psub=0 multi=-1 user=default resp=%c\n",
+              (long long)c->pool->conf->redis_db, c->resp3 ? '3' : '2');
+}
+
+static bool here_client_info(struct request *r, const struct frame *f)
+{
+    struct pen pen = {.mem = request_mem(r), .ok = true};
+    (void)f;
+    client_tell(&pen, r->client);
+    request_say_pen(r, &pen);
+    return true;
+}
+
+/* Those of this pool that are with this worker. */
+static bool here_client_list(struct request *r, const struct frame *f)
+{
+    struct pen pen = {.mem = request_mem(r), .ok = true};
+    if (f->argc > 2 && !(f->argc == 4 && same_word(frame_arg(f, 2), lit("type")) &&
+                         same_word(frame_arg(f, 3), lit("normal")))) {
+        request_say(r, lit("-ERR CLIENT LIST is served by this proxy without options, and with TYPE NORMAL\r\n"));
+        return true;
+    }
+    for (struct link *at = r->pool->clients.next; at != &r->pool->clients; at = at->next)
+        client_tell(&pen, container_of(at, struct client, in_pool));
+    request_say_pen(r, &pen);
+    return true;
+}
+
+static bool here_client_reply(struct request *r, const struct frame *f)
+{
+    struct client *c = r->client;
+    struct bytes how = frame_arg(f, 2);
+    bool on = same_word(how, lit("on")), off = same_word(how, lit("off")), skip = same_word(how, lit("skip"));
+    if (on || off)
+        c->mute = off;
+    c->skip = skip;
+    r->silent = c->mute || skip;
+    request_say(r, on || off || skip ? lit("+OK\r\n") : lit("-ERR syntax error\r\n"));
+    return true;
+}
+
+/* NO-EVICT and NO-TOUCH: there is nothing that either could be asked to change. */
+static bool here_client_no(struct request *r, const struct frame *f)
+{
+    bool off = same_word(frame_arg(f, 2), lit("off")), touch = same_word(frame_arg(f, 1), lit("no-touch"));
+    if (!off && !same_word(frame_arg(f, 2), lit("on")))
+        request_say(r, lit("-ERR syntax error\r\n"));
+    else if (touch && !off)
+        request_refuse(r, lit("-ERR command"), lit("client|no-touch"), refusal_reason(SESSION));
+    else
+        request_say(r, lit("+OK\r\n"));
+    return true;
+}
+
+/* ---- HELLO, RESET, INFO, CONFIG, SCAN */
+
+/* A server that can tell its version; NUT_NOBODY: none is up.  Best is one that we are
+ * connected to. */
+static uint32_t pool_anybody(const struct pool *pool)
+{
+    uint32_t up = NUT_NOBODY;
+    for (uint32_t i = pool->servers; i-- > 0; )
+        if (!pool->server[i].down && (up == NUT_NOBODY || pool->server[i].lane->conn != NULL))
+            up = i;
+    return up;
+}
+
+/* The options of HELLO: the words behind AUTH and SETNAME.  Which word is no option; 0: all
+ * are. */
+static uint32_t hello_options(const struct frame *f, uint32_t *auth, uint32_t *name)
+{
+    for (uint32_t i = 2; i < f->argc; i++) {
+        if (same_word(frame_arg(f, i), lit("auth")) && i + 2 < f->argc) {
+            *auth = i + 1;
+            i += 2;
+        } else if (same_word(frame_arg(f, i), lit("setname")) && i + 1 < f->argc) {
+            *name = ++i;
+        } else {
+            return i;
+        }
+    }
+    return 0;
+}
+
+/* Log a client in, and note its name, as HELLO says; whether that is well. */
+static bool hello_enter(struct request *r, const struct frame *f, uint32_t auth, uint32_t name)
+{
+    struct client *c = r->client;
+    if (auth > 0)
+        c->known = client_may_enter(c, frame_arg(f, auth), frame_arg(f, auth + 1));
+    if (auth > 0 && !c->known)
+        request_say(r, lit(WRONG_PASSWORD));
+    else if (!c->known)
+        request_say(r, lit("-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO"
+                           " <proto> AUTH <user> <pass> option can be used to authenticate the client and select the"
+                           " RESP protocol version at the same time\r\n"));
+    else if (name > 0 && !client_note(c, ABOUT_NAME, frame_arg(f, name)))
+        r->fault = fault_of(WHY_MEMORY, false);
+    else
+        return true;
+    return false;
+}
+
+static bool here_hello(struct request *r, const struct frame *f)
+{
+    uint64_t protocol = r->resp3 ? 3 : 2;
+    uint32_t auth = 0, name = 0, server;
+    if (f->argc > 1 && !number_read(frame_arg(f, 1), INT64_MAX, &protocol)) {
+        request_say(r, lit("-ERR Protocol version is not an integer or out of range\r\n"));
+        return true;
+    }
+    if (protocol < 2 || protocol > 3) {
+        request_say(r, lit("-NOPROTO unsupported protocol version\r\n"));
+        return true;
+    }
+    uint32_t odd = hello_options(f, &auth, &name);
+    if (odd > 0)
+        request_refuse(r, lit("-ERR Syntax error in HELLO option"), frame_arg(f, odd), lit("\r\n"));
+    else if (name > 0 && !is_about_word(frame_arg(f, name)))
+        request_say(r, lit(BAD_NAME));
+    if (r->reply.len > 0 || !hello_enter(r, f, auth, name))
+        return true;
+    r->about = (uint32_t)protocol;
+    server = r->pool->version[0] == '\0' ? pool_anybody(r->pool) : NUT_NOBODY;
+    if (server == NUT_NOBODY) {
+        tell_hello(r, r->about);
+        return true;
+    }
+    struct queue question = {0};
+    r->tell = TELL_HELLO;
+    r->client->barrier = true;
+    bool put = nut_queue_put(request_mem(r), &question, lit("*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"));
+    request_ask_queue(r, server, &question, put);
+    return false;
+}
+
+static bool here_reset(struct request *r, const struct frame *f)
+{
+    struct client *c = r->client;
+    (void)f;
+    client_forget(c);
+    c->barrier = c->resp3;
+    c->resp3 = c->mute = c->in_multi = r->silent = false;
+    c->known = c->pool->conf->redis_auth == NULL;
+    request_say(r, lit("+RESET\r\n"));
+    return true;
+}
+
+/* The sections that are asked for, a bit for each. */
+static uint32_t info_sections(const struct frame *f)
+{
+    static const char all[][12] = {"all", "default", "everything"};
+    uint32_t sections = f->argc == 1 ? UINT32_MAX : 0;
+    for (uint32_t i = 1; i < f->argc; i++) {
+        for (size_t n = 0; n < countof(all); n++)
+            if (same_word(frame_arg(f, i), bytes_of(all[n])))
+                sections = UINT32_MAX;
+        for (size_t n = 0; n < countof(info_section); n++)
+            if (same_word(frame_arg(f, i), bytes_of(info_section[n])))
+                sections |= 1u << n;
+    }
+    return sections;
+}
+
+static bool here_info(struct request *r, const struct frame *f)
+{
+    r->tell = TELL_INFO;
+    r->about = info_sections(f);
+    request_ask_all(r, lit("*1\r\n$4\r\nINFO\r\n"), NULL, true);
+    return false;
+}
+
+/* Whether `text` is of this pattern: '*' for any run, '?' for any one character, '\' before
+ * one that is meant. */
+static bool is_like(struct bytes text, struct bytes pattern)
+{
+    size_t t = 0, p = 0, star = SIZE_MAX, from = 0;
+    while (t < text.len) {
+        bool escaped = p + 1 < pattern.len && pattern.at[p] == '\\';
+        if (p < pattern.len && pattern.at[p] == '*') {
+            star = p++;
+            from = t;
+        } else if (p < pattern.len && ((!escaped && pattern.at[p] == '?') ||
+                                       lower(pattern.at[p + escaped]) == lower(text.at[t]))) {
+            p += 1u + escaped;
+            t++;
+        } else if (star != SIZE_MAX) {
+            p = star + 1;
+            t = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.len && pattern.at[p] == '*')
+        p++;
+    return p == pattern.len;
+}
+
+/* What clients ask CONFIG for, as it is with us. */
+static const struct { char name[24], value[12]; } config_told[] = {
+    { "appendonly",              "no"         },
+    { "databases",               "1"          },
+    { "maxclients",              "10000"      },
+    { "maxmemory",               "0"          },
+    { "maxmemory-policy",        "noeviction" },
+    { "notify-keyspace-events",  ""           },
+    { "proto-max-bulk-len",      "536870912"  },
+    { "protected-mode",          "no"         },
+    { "save",                    ""           },
+    { "slave-read-only",         "no"         },
+    { "timeout",                 "0"          },
+};
+
+static bool config_is_asked(size_t i, const struct frame *f)
+{
+    for (uint32_t n = 2; n < f->argc; n++)
+        if (is_like(bytes_of(config_told[i].name), frame_arg(f, n)))
+            return true;
+    return false;
+}
+
+static bool here_config_get(struct request *r, const struct frame *f)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < countof(config_told); i++)
+        n += config_is_asked(i, f);
+    request_say_map(r, n);
+    for (size_t i = 0; i < countof(config_told); i++)
+        if (config_is_asked(i, f)) {
+            request_say_text(r, config_told[i].name);
+            request_say_text(r, config_told[i].value);
+        }
+    return true;
+}
+
+/* SCAN goes through the servers one by one: see tell_scan.  A server that is ejected has
+ * no keys of the pool's. */
+static bool here_scan(struct request *r, const struct frame *f)
+{
+    struct pool *pool = r->pool;
+    struct mem *m = request_mem(r);
+    char number[24];
+    uint64_t cursor;
+    if (!number_read(frame_arg(f, 1), UINT64_MAX, &cursor)) {
+        request_say(r, lit("-ERR invalid cursor\r\n"));
+        return true;
+    }
+    r->about = (uint32_t)(cursor % pool->servers);
+    cursor /= pool->servers;
+    for (; r->about < pool->servers && pool->conf->auto_eject_hosts && pool->server[r->about].down; r->about++)
+        cursor = 0;
+    if (r->about == pool->servers) {
+        request_say(r, lit("*2\r\n$1\r\n0\r\n*0\r\n"));
+        return true;
+    }
+    struct bytes text = {number, number_write(number, cursor)};
+    struct queue question = {0};
+    bool put = queue_put_number(m, &question, '*', f->argc) && resp_put_word(m, &question, frame_arg(f, 0)) &&
+               resp_put_word(m, &question, text) &&
+               (f->argc == 2 || nut_queue_put(m, &question, resp_raw_words(f, 2, f->argc - 2)));
+    r->tell = TELL_SCAN;
+    request_ask_queue(r, r->about, &question, put);
+    return false;
+}
+
+/* ---- COMMAND */
+
+static bool command_is_served(const struct command *c) { return c->way <= SUBS; }
+
+static bool command_is_sub(const struct lexicon *l, const struct command *c)
+{
+    struct bytes name = nut_command_name(l, c);
+    return find(name, 0, '|') < name.len;
+}
+
+/* Row `i` of all, if it is served, under a name that is no subcommand's, or else NULL. */
+static const struct command *command_told(const struct lexicon *l, uint32_t i)
+{
+    const struct command *c = lexicon_row(l, i);
+    bool told = command_is_served(c) && !command_is_sub(l, c) && nut_command_find(l, lexicon_name(l, i)) == c;
+    return told ? c : NULL;
+}
+
+static void say_command_row(struct request *r, const struct command *c)
+{
+    char small[NAME_MOST], text[24];
+    const int number[] = {c->arity, c->first, c->last, c->step};
+    request_say(r, lit("*10\r\n"));
+    request_say_bulk(r, name_lower(nut_command_name(r->pool->lexicon, c), small));
+    for (size_t i = 0; i < countof(number); i++) {
+        if (i == 1)                         /* behind the arity stand the flags */
+            request_say(r, c->access == READ ? lit("*1\r\n+readonly\r\n")
+                         : c->access == WRITE ? lit("*1\r\n+write\r\n") : lit("*0\r\n"));
+        request_say(r, (struct bytes){text, text_in(text, sizeof text, ":%d\r\n", number[i])});
+    }
+    request_say(r, lit("*0\r\n*0\r\n*0\r\n"));      /* categories, tips, key specs */
+}
+
+/* A row of the table as COMMAND tells it, with those of its subcommands. */
+static void say_command(struct request *r, const struct command *c)
+{
+    const struct command *first = command_original(r->pool->lexicon, c);
+    uint32_t n = 0;
+    say_command_row(r, c);
+    for (uint32_t k = 1; c->way == SUBS && command_is_sub(r->pool->lexicon, first + k); k++)
+        n += command_is_served(first + k);
+    request_say_number(r, '*', n);
+    for (uint32_t k = 1; n > 0; k++)
+        if (command_is_served(first + k)) {
+            say_command_row(r, first + k);
+            request_say(r, lit("*0\r\n"));
+            n--;
+        }
+}
+
+static void say_command_docs(struct request *r, const struct command *c)
+{
+    static const char group[][13] = {
+        "bitmap", "cluster", "connection", "generic", "geo", "hash", "hyperloglog", "list", "module", "pubsub",
+        "scripting", "server", "set", "stream", "string", "transactions", "sorted-set",
+    };
+    char small[NAME_MOST];
+    request_say_bulk(r, name_lower(nut_command_name(r->pool->lexicon, c), small));
+    request_say_map(r, 2);
+    request_say_text(r, "summary");
+    request_say_text(r, c->way == HERE || c->way == SUBS ? "Answered by nutproxy, or passed on by subcommand."
+                      : c->way == ALL ? "Passed on to all servers; their replies are merged."
+                      : c->way == EACH ? "Split over the servers of its keys; their replies are merged."
+                      : "Passed on to the server of its keys.");
+    request_say_text(r, "group");
+    request_say_text(r, group[c->group]);
+}
+
+/* COMMAND, COUNT, LIST, and DOCS and INFO without names: of all. */
+static bool say_commands(struct request *r, struct bytes what)
+{
+    const struct lexicon *l = r->pool->lexicon;
+    char small[NAME_MOST];
+    uint32_t served = 0, rows = (uint32_t)countof(commands) + l->owns;
+    bool docs = same_word(what, lit("docs")), list = same_word(what, lit("list"));
+    for (uint32_t i = 0; i < rows; i++)
+        served += command_told(l, i) != NULL;
+    if (same_word(what, lit("count"))) {
+        request_say_number(r, ':', served);
+        return true;
+    }
+    if (docs)
+        request_say_map(r, served);
+    else
+        request_say_number(r, '*', served);
+    for (uint32_t i = 0; i < rows; i++) {
+        const struct command *c = command_told(l, i);
+        if (c != NULL && docs)
+            say_command_docs(r, c);
+        else if (c != NULL && list)
+            request_say_bulk(r, name_lower(nut_command_name(l, c), small));
+        else if (c != NULL)
+            say_command(r, c);
+    }
+    return true;
+}
+
+/* The row of a word such as "get" or "client|id"; NULL: it is not served. */
+static const struct command *command_named(const struct lexicon *l, struct bytes word)
+{
+    const struct command *c = nut_command_find(l, word);
+    return c != NULL && command_is_served(c) ? c : NULL;
+}
+
+/* The keys of a command that stands behind COMMAND GETKEYS. */
+static bool here_getkeys(struct request *r, const struct frame *f)
+{
+    const struct lexicon *l = r->pool->lexicon;
+    struct frame g = *f;
+    struct keyset ks = {0};
+    g.argv += 2;
+    g.argc -= 2;
+    const struct command *c = nut_command_find(l, frame_arg(&g, 0));
+    if (c != NULL && c->way == SUBS && g.argc > 1)
+        c = command_sub(l, c, frame_arg(&g, 1));
+    const char *refusal = c != NULL && command_fits(c, g.argc) ? nut_command_keys(c, &g, &ks) : NULL;
+    if (c == NULL)
+        request_say(r, lit("-ERR Invalid command specified\r\n"));
+    else if (!command_fits(c, g.argc) || refusal != NULL)
+        request_say(r, lit("-ERR Invalid number of arguments specified for command\r\n"));
+    else if (c->keys >= WORD1 || (ks.n == 0 && ks.also == 0))
+        request_say(r, lit("-ERR The command has no key arguments\r\n"));
+    else {
+        request_say_number(r, '*', ks.n + (ks.also > 0));
+        if (ks.also > 0 && ks.also < ks.first)
+            request_say_bulk(r, frame_arg(&g, ks.also));
+        for (uint32_t i = 0; i < ks.n; i++)
+            request_say_bulk(r, frame_arg(&g, ks.first + i * ks.step));
+        if (ks.also > ks.first)
+            request_say_bulk(r, frame_arg(&g, ks.also));
+    }
+    return true;
+}
+
+static bool here_command(struct request *r, const struct frame *f)
+{
+    const struct lexicon *l = r->pool->lexicon;
+    bool docs = f->argc > 1 && same_word(frame_arg(f, 1), lit("docs"));
+    uint32_t known = 0;
+    if (f->argc < 3)
+        return say_commands(r, f->argc == 1 ? lit("") : frame_arg(f, 1));
+    if (same_word(frame_arg(f, 1), lit("list"))) {
+        request_say(r, lit("-ERR COMMAND LIST is served by this proxy without FILTERBY\r\n"));
+        return true;
+    }
+    for (uint32_t i = 2; i < f->argc; i++)
+        known += command_named(l, frame_arg(f, i)) != NULL;
+    if (docs)
+        request_say_map(r, known);
+    else
+        request_say_number(r, '*', f->argc - 2);
+    for (uint32_t i = 2; i < f->argc; i++) {
+        const struct command *c = command_named(l, frame_arg(f, i));
+        if (c != NULL && docs)
+            say_command_docs(r, c);
+        else if (c != NULL)
+            say_command(r, c);
+        else if (!docs)
+            request_say(r, r->resp3 ? lit("_\r\n") : lit("*-1\r\n"));
+    }
+    return true;
+}
+
+/* What answers; false: it has asked servers. */
+static const struct { char name[16]; bool (*answer)(struct request *r, const struct frame *f); } here[] = {
+    /* command            answer               */
+    { "AUTH",             here_auth            },
+    { "CLIENT|GETNAME",   here_client_getname  },
+    { "CLIENT|GETREDIR",  here_client_getredir },
+    { "CLIENT|ID",        here_client_id       },
+    { "CLIENT|INFO",      here_client_info     },
+    { "CLIENT|LIST",      here_client_list     },
+    { "CLIENT|NO-EVICT",  here_client_no       },
+    { "CLIENT|NO-TOUCH",  here_client_no       },
+    { "CLIENT|REPLY",     here_client_reply    },
+    { "CLIENT|SETINFO",   here_client_setinfo  },
+    { "CLIENT|SETNAME",   here_client_setname  },
+    { "COMMAND",          here_command         },
+    { "COMMAND|COUNT",    here_command         },
+    { "COMMAND|DOCS",     here_command         },
+    { "COMMAND|GETKEYS",  here_getkeys         },
+    { "COMMAND|INFO",     here_command         },
+    { "COMMAND|LIST",     here_command         },
+    { "CONFIG|GET",       here_config_get      },
+    { "ECHO",             here_echo            },
+    { "HELLO",            here_hello           },
+    { "INFO",             here_info            },
+    { "PING",             here_ping            },
+    { "QUIT",             here_quit            },
+    { "RESET",            here_reset           },
+    { "SCAN",             here_scan            },
+    { "SELECT",           here_select          },
+    { "TIME",             here_time            },
+};
+
+/* Answer a request, or ask for what the answer is made of: false. */
+static bool request_here(struct request *r, const struct frame *f, const struct command *c)
+{
+    const struct lexicon *l = r->pool->lexicon;
+    struct bytes name = nut_command_name(l, command_original(l, c));
+    size_t i = 0;
+    while (!bytes_same(bytes_of(here[i].name), name))
+        must(++i < countof(here));
+    return here[i].answer(r, f);
+}
+
+/* Whether a client that has not given its password may ask for this. */
+static bool command_is_greeting(const struct lexicon *l, const struct command *c)
+{
+    static const char word[][8] = {"AUTH", "HELLO", "QUIT", "RESET"};
+    const struct command *original = command_original(l, c);
+    struct bytes name = original == NULL ? lit("") : nut_command_name(l, original);
+    for (size_t i = 0; i < countof(word); i++)
+        if (bytes_same(name, bytes_of(word[i])))
+            return true;
+    return false;
 }
 
 #define MULTI_GRACE_MS 1000
@@ -7312,22 +8376,23 @@ static bool request_is_in_multi(struct request *r, const struct command *c)
 {
     struct client *client = r->client;
     uint32_t now = (uint32_t)r->pool->loop->now;    /* it may wrap */
+    struct bytes name = nut_command_name(r->pool->lexicon, c);
     char small[NAME_MOST];
-    if (strcmp(c->name, "MULTI") == 0) {
+    if (bytes_same(name, lit("MULTI"))) {
         client->in_multi = true;
         client->multi_at = now;
         return false;
     }
     if (!client->in_multi)
         return false;
-    if (now - client->multi_at > MULTI_GRACE_MS || strcmp(c->name, "DISCARD") == 0) {
+    if (now - client->multi_at > MULTI_GRACE_MS || bytes_same(name, lit("DISCARD"))) {
         client->in_multi = false;
-    } else if (strcmp(c->name, "EXEC") == 0) {
+    } else if (bytes_same(name, lit("EXEC"))) {
         client->in_multi = false;
         request_say(r, lit("-EXECABORT Transaction discarded: MULTI is not served by this proxy\r\n"));
         return true;
     } else if (c->way < HERE && c->access != READ) {
-        request_refuse(r, lit("-ERR command"), name_lower(command_name(c), small),
+        request_refuse(r, lit("-ERR command"), name_lower(name, small),
                        lit(" was not executed: it stands behind a MULTI, which is not served by this proxy\r\n"));
         return true;
     }
@@ -7357,7 +8422,7 @@ static uint32_t request_one_server(struct request *r, const struct frame *f, str
     if (same)
         return server;
     char small[NAME_MOST];
-    request_refuse(r, lit("-CROSSSLOT keys of"), name_lower(command_name(c), small),
+    request_refuse(r, lit("-CROSSSLOT keys of"), name_lower(nut_command_name(pool->lexicon, c), small),
                    lit(" are on different servers\r\n"));
     return NUT_NOBODY;
 }
@@ -7395,34 +8460,51 @@ static void request_route(struct request *r, const struct frame *f, struct block
         request_ask_one(r, f, block, server);
 }
 
+/* A command that is known, with as many words as it takes: pass it on, or refuse it. */
+static void request_ask_redis(struct request *r, const struct frame *f, struct block *block, const struct command *c)
+{
+    struct keyset ks;
+    const char *refusal = nut_command_keys(c, f, &ks);
+    if (refusal != NULL) {
+        r->literal = bytes_of(refusal);
+        request_close_part(r);
+        return;
+    }
+    r->merge = (enum merge)c->merge;
+    r->writes = c->access == WRITE || (c->way == ALL && c->access != READ);
+    if (c->way == ALL)
+        request_ask_all(r, f->text, block, c->access == READ && r->pool->conf->auto_eject_hosts);
+    else
+        request_route(r, f, block, ks, c);
+}
+
 static void request_begin_redis(struct request *r, const struct frame *f, struct block *block)
 {
+    const struct lexicon *l = r->pool->lexicon;
     char small[NAME_MOST];
     struct bytes name = frame_arg(f, 0);
-    const struct command *c = nut_command_find(&r->pool->worker->lexicon, name);
-    struct keyset ks;
-    if (!r->client->known && (c == NULL || (c->way != HERE || (!same_word(name, lit("auth")) &&
-                                                               !same_word(name, lit("quit")))))) {
+    const struct command *known = nut_command_find(l, name), *c = known;
+    if (known != NULL && known->way == SUBS && f->argc > 1)
+        c = command_sub(l, known, frame_arg(f, 1));
+    if (!r->client->known && (known == NULL || !command_is_greeting(l, known))) {
         r->literal = lit("-NOAUTH Authentication required\r\n");
-    } else if (c == NULL) {
+    } else if (known == NULL) {
         request_refuse(r, lit("-ERR unknown command"), name, lit("\r\n"));
+    } else if (c == NULL) {
+        say_unknown_sub(r, nut_command_name(l, known), frame_arg(f, 1));
     } else if (!command_fits(c, f->argc)) {
-        say_arity(r, name);
+        say_arity(r, nut_command_name(l, c));
     } else if ((r->client->in_multi || c->way == SESSION) && request_is_in_multi(r, c)) {
         ;                                   /* it was refused */
-    } else if (c->way == HERE) {
-        request_here(r, f, c);
-    } else if (!command_is_served(c)) {
-        request_refuse(r, lit("-ERR command"), name_lower(name, small), refusal_reason((enum way)c->way));
-    } else {
-        const char *refusal = nut_command_keys(c, f, &ks);
-        if (refusal == NULL) {
-            r->merge = (enum merge)c->merge;
-            r->writes = c->access == WRITE;
-            request_route(r, f, block, ks, c);
+    } else if (c->way == HERE || c->way == SUBS) {
+        if (!request_here(r, f, c))
             return;
-        }
-        r->literal = bytes_of(refusal);
+    } else if (!command_is_served(c)) {
+        request_refuse(r, lit("-ERR command"), name_lower(nut_command_name(l, c), small),
+                       refusal_reason((enum way)c->way));
+    } else {
+        request_ask_redis(r, f, block, c);
+        return;
     }
     request_close_part(r);
 }
@@ -7575,6 +8657,7 @@ static void client_close(struct client *c)
     while ((r = client_oldest(c)) != NULL)
         request_leave(r);
     client_drop_frame(c);
+    client_forget(c);
     list_cut(&c->in_pool);
     c->pool->stats.client_connections--;
     atomic_fetch_sub(&c->pool->crowd->clients, 1);
@@ -7818,7 +8901,7 @@ static void pool_fade(struct pool *pool)
     if (!list_empty(&pool->clients))
         return;
     for (uint32_t i = 0; pool->loop->now >= pool->retired_at + RETIRED_MOST_MS && i < pool->servers; i++)
-        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
+        for (uint32_t n = 0; n < pool_lanes(pool); n++)
             if (lane_is_open(&pool->server[i].lane[n]))
                 lane_lost(&pool->server[i].lane[n], WHY_CLOSED);
     if (pool->open > 0 || pool->guests > 0 || pool_is_asking(pool) || pool_is_telling(pool))
@@ -7844,7 +8927,7 @@ static void pool_preconnect(struct pool *pool)
     for (uint32_t i = 0; i < pool->servers; i++)
         for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++) {
             int why;
-            (void)server_lane(&pool->server[i], n, &lane_role, &why);
+            (void)server_lane(&pool->server[i], n, false, &lane_role, &why);
         }
 }
 
@@ -7877,7 +8960,7 @@ static void part_late(struct part *p)
     log_of(EVENT_server_late, pool->name, s->conf, "did not answer within %lld ms", (long long)timeout);
     if (!server_failed(s, ETIMEDOUT))
         return;
-    for (uint32_t i = 0; i < (uint32_t)pool->conf->server_connections; i++)
+    for (uint32_t i = 0; i < pool_lanes(pool); i++)
         if (s->lane[i].first != NULL && s->lane[i].first->overdue)
             lane_lost(&s->lane[i], ETIMEDOUT);
 }
@@ -7911,8 +8994,8 @@ static void server_named(struct server *s)
     else if (!s->down)                      /* told once, not with each probe */
         log_of(EVENT_server_unknown, s->pool->name, s->conf, "has no address: '%s' is not resolved",
                s->conf->host);
-    for (uint32_t i = 0; i <= (uint32_t)s->pool->conf->server_connections; i++) {
-        lane = i < (uint32_t)s->pool->conf->server_connections ? &s->lane[i] : &s->probe;
+    for (uint32_t i = 0; i <= pool_lanes(s->pool); i++) {
+        lane = i < pool_lanes(s->pool) ? &s->lane[i] : &s->probe;
         if (!lane->naming)
             continue;
         int why = s->known ? lane_connect(lane, &lane_role) : EHOSTDOWN;
@@ -7931,7 +9014,7 @@ static void pool_close(struct pool *pool)
         if (list_linked(&s->in_down))
             list_cut(&s->in_down);
         s->down = true;                     /* nobody is asked any more */
-        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
+        for (uint32_t n = 0; n < pool_lanes(pool); n++)
             if (lane_is_open(&s->lane[n]))
                 lane_lost(&s->lane[n], WHY_CLOSED);
         probe_close(s);
@@ -8007,7 +9090,7 @@ static void worker_count_retired(const struct worker *w, const struct pool *pool
             to->pool[i].client_connections += pool->stats.client_connections;
     to->current += pool->stats.client_connections;
     for (uint32_t i = 0; i < pool->servers; i++)
-        for (uint32_t n = 0; n < (uint32_t)pool->conf->server_connections; n++)
+        for (uint32_t n = 0; n < pool_lanes(pool); n++)
             to->current += pool->server[i].lane[n].conn != NULL;
 }
 
@@ -8031,7 +9114,7 @@ static void worker_count(const struct worker *w, struct snapshot *to)
         for (uint32_t n = 0; n < pool->servers; n++, at++) {
             const struct server *s = &pool->server[n];
             to->server[at] = s->stats;
-            for (uint32_t k = 0; k < (uint32_t)pool->conf->server_connections; k++) {
+            for (uint32_t k = 0; k < pool_lanes(pool); k++) {
                 lane_count(&s->lane[k], &to->server[at]);
                 to->current += s->lane[k].conn != NULL;
             }
@@ -9447,7 +10530,7 @@ static int house_descriptors(const struct house *h, const struct conf *conf)
         limit = all;
     for (uint32_t i = 0; i < conf->pools; i++)
         kept += (uint64_t)h->workers * conf->pool[i].key.servers.n *
-                (uint64_t)(conf->pool[i].key.server_connections + 1);       /* and a probe */
+                (conf_lanes(&conf->pool[i].key) + 1u);                      /* and a probe */
     if (kept > limit.rlim_cur / 2)
         kept = limit.rlim_cur / 2;
     return (int)least_of(limit.rlim_cur - kept, INT_MAX);
@@ -9479,7 +10562,7 @@ static bool worker_is_idle(const struct worker *w)
 {
     for (struct link *at = w->all.next; at != &w->all; at = at->next)
         for (uint32_t s = 0; s < pool_at(at)->servers; s++)
-            for (uint32_t n = 0; n < (uint32_t)pool_at(at)->conf->server_connections; n++)
+            for (uint32_t n = 0; n < pool_lanes(pool_at(at)); n++)
                 if (pool_at(at)->server[s].lane[n].first != NULL)
                     return false;
     return true;
@@ -9724,7 +10807,8 @@ static bool worker_open(struct worker *w, struct house *h, uint32_t n)
     list_init(&w->all);
     if (!loop_open(&w->loop, most) || !mailbox_open(&w->box, EFD_NONBLOCK))
         return false;
-    nut_lexicon_build(&w->lexicon);
+    w->started = w->loop.now;
+    nut_lexicon_build(&w->lexicon, NULL, 0);
     w->box.watch = (struct watch){.ready = worker_post, .loop = &w->loop, .fd = w->box.fd};
     if (!watch_for(&w->box.watch, SEES_IN) || !worker_prepare(w, h->setup))
         return false;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define NUT_VERSION "0.1.0"
+#define NUT_REDIS   "7.0.0"             /* told as the version of servers until one has told its own */
 
 /* ------------------------------------------------------------------ limits
  * Every growth has an end.  A proof sets some of these small to visit the
@@ -45,273 +46,559 @@
 #define NUT_POOLS_MAX    1024           /* pools in one process */
 #define NUT_WORKERS_MAX  64             /* threads that serve */
 #define NUT_CONF_MAX     (16u << 20)    /* bytes in a configuration */
+#define NUT_OWN_MAX      256            /* commands that a pool's configuration adds or changes */
 
 /* ---------------------------------------------------------------- commands
- * The commands of Redis 7.0.  A row reads: NAME takes ARITY words, itself
- * included (-n: at least n); FIRST, LAST and STEP say where keys stand (LAST
- * counted from the end where negative), as the server's own COMMAND has it;
- * KEYS how they are really found; WAY who answers; MERGE how the replies of
- * several servers become one; ACCESS what it does to data.
+ * The commands of Redis 7.0, and those that Redis 7.2 to 8.4, Valkey 9 and the JSON,
+ * Bloom, time series and search modules document.  A row reads: NAME takes ARITY words,
+ * itself included (-n: at least n; a module tells nobody how many, so -2 mostly); FIRST,
+ * LAST and STEP say where keys stand (LAST counted from the end where negative), as the
+ * server's own COMMAND has it; KEYS how they are really found; WAY who answers; MERGE how
+ * the replies of several servers become one; ACCESS what it does to data; GROUP as in
+ * Redis' documentation.  "CLIENT|ID" is the subcommand ID of CLIENT.
  *
  *   keys   NONE     it has none              way    ONE      the server of its keys; all
  *          SPAN     FIRST..LAST by STEP                      of them must be on one
  *          COUNT1   word 1 says how many            EACH     a part for each server
  *                   follow it                       ANY      one fixed server: it has no key
- *          COUNT2   word 2 does                     HERE     the proxy
- *          STORE2   word 1, and COUNT2              BLOCKS   refused: would stop a connection
- *          STREAMS  after STREAMS                            that others share
- *          SORT     word 1, after STORE             SESSION  refused: changes the connection
- *          RADIUS   word 1, after STORE                      for everybody on it
- *                   or STOREDIST                    WHOLE    refused: concerns all servers
- *          SUBKEY   word 2                          ADMIN    refused: about one server itself
- *          USAGE    word 2, if word 1
- *                   is USAGE                 merge  AS_IS    one reply, untouched
- *                                                   SUM      add the integers
- *                                                   ZIP      elements in the order of keys
- *                                                   ALL_OK   +OK unless one failed
+ *          COUNT2   word 2 does                     ALL      every server of the pool
+ *          PAIRS1   word 1 says how many            FLUSH    as ALL, if `allow = flush`
+ *                   pairs follow it                 HERE     the proxy
+ *          STORE2   word 1, and COUNT2              SUBS     its subcommands have rows
+ *          STREAMS  after STREAMS                   BLOCKS   refused: would stop a connection
+ *          SORT     word 1, after STORE                      that others share
+ *          RADIUS   word 1, after STORE             SESSION  refused: changes the connection
+ *                   or STOREDIST                             for everybody on it
+ *          WORD1    word 1, which is no key         WHOLE    refused: concerns all servers
+ *          REST2    words 2 and on, which           ADMIN    refused: about one server itself
+ *                   are none                        NEVER    refused
+ *
+ *   merge  AS_IS    one reply, untouched            CONCAT   one array of all elements
+ *          SUM      add the integers                SAME     one of them: they are equal
+ *          ZIP      elements in the order of keys   LEAST    the least of each integer
+ *          ALL_OK   +OK unless one failed           FOUND    the first that is not null
  */
 #define NUT_COMMANDS(_) \
-/*     name                arity first last step   keys     way      merge   access */ \
-    _( "ACL",                   -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "APPEND",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ASKING",                 1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "AUTH",                  -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
-    _( "BGREWRITEAOF",           1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "BGSAVE",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "BITCOUNT",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "BITFIELD",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "BITFIELD_RO",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "BITOP",                 -4,   2,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "BITPOS",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "BLMOVE",                 6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
-    _( "BLMPOP",                -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE ) \
-    _( "BLPOP",                 -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
-    _( "BRPOP",                 -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
-    _( "BRPOPLPUSH",             4,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
-    _( "BZMPOP",                -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE ) \
-    _( "BZPOPMAX",              -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
-    _( "BZPOPMIN",              -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
-    _( "CLIENT",                -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "CLUSTER",               -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "COMMAND",               -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
-    _( "CONFIG",                -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "COPY",                  -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "DBSIZE",                 1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
-    _( "DEBUG",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "DECR",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "DECRBY",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "DEL",                   -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE ) \
-    _( "DISCARD",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "DUMP",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ECHO",                   2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
-    _( "EVAL",                  -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
-    _( "EVAL_RO",               -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
-    _( "EVALSHA",               -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
-    _( "EVALSHA_RO",            -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
-    _( "EXEC",                   1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "EXISTS",                -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ  ) \
-    _( "EXPIRE",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "EXPIREAT",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "EXPIRETIME",             2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "FAILOVER",              -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "FCALL",                 -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
-    _( "FCALL_RO",              -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
-    _( "FLUSHALL",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE ) \
-    _( "FLUSHDB",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE ) \
-    _( "FUNCTION",              -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
-    _( "GEOADD",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "GEODIST",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GEOHASH",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GEOPOS",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GEORADIUS",             -6,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE ) \
-    _( "GEORADIUS_RO",          -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GEORADIUSBYMEMBER",     -5,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE ) \
-    _( "GEORADIUSBYMEMBER_RO",  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GEOSEARCH",             -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GEOSEARCHSTORE",        -8,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "GET",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GETBIT",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GETDEL",                 2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "GETEX",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "GETRANGE",               4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "GETSET",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "HDEL",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "HELLO",                 -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "HEXISTS",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HGET",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HGETALL",                2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HINCRBY",                4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "HINCRBYFLOAT",           4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "HKEYS",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HMGET",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HMSET",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "HRANDFIELD",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HSCAN",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HSET",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "HSETNX",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "HSTRLEN",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "HVALS",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "INCR",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "INCRBY",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "INCRBYFLOAT",            3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "INFO",                  -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
-    _( "KEYS",                   2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
-    _( "LASTSAVE",               1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "LATENCY",               -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "LCS",                   -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "LINDEX",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "LINSERT",                5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "LLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "LMOVE",                  5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "LMPOP",                 -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE ) \
-    _( "LOLWUT",                -1,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ  ) \
-    _( "LPOP",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "LPOS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "LPUSH",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "LPUSHX",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "LRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "LREM",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "LSET",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "LTRIM",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "MEMORY",                -2,   0,   0,  0,   USAGE,   ONE,     AS_IS,  OTHER ) \
-    _( "MGET",                  -2,   1,  -1,  1,   SPAN,    EACH,    ZIP,    READ  ) \
-    _( "MIGRATE",               -6,   3,   3,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
-    _( "MODULE",                -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "MONITOR",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "MOVE",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "MSET",                  -3,   1,  -1,  2,   SPAN,    EACH,    ALL_OK, WRITE ) \
-    _( "MSETNX",                -3,   1,  -1,  2,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "MULTI",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "OBJECT",                -2,   0,   0,  0,   SUBKEY,  ONE,     AS_IS,  OTHER ) \
-    _( "PERSIST",                2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "PEXPIRE",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "PEXPIREAT",             -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "PEXPIRETIME",            2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "PFADD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "PFCOUNT",               -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "PFDEBUG",                3,   2,   2,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
-    _( "PFMERGE",               -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "PFSELFTEST",             1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "PING",                  -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
-    _( "PSETEX",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "PSUBSCRIBE",            -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "PSYNC",                 -3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "PTTL",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "PUBLISH",                3,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
-    _( "PUBSUB",                -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
-    _( "PUNSUBSCRIBE",          -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "QUIT",                  -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
-    _( "RANDOMKEY",              1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
-    _( "READONLY",               1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "READWRITE",              1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "RENAME",                 3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "RENAMENX",               3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "REPLCONF",              -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "REPLICAOF",              3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "RESET",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "RESTORE",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "RESTORE-ASKING",        -4,   1,   1,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
-    _( "ROLE",                   1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "RPOP",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "RPOPLPUSH",              3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "RPUSH",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "RPUSHX",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SADD",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SAVE",                   1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "SCAN",                  -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
-    _( "SCARD",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SCRIPT",                -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
-    _( "SDIFF",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SDIFFSTORE",            -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SELECT",                 2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
-    _( "SET",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SETBIT",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SETEX",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SETNX",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SETRANGE",               4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SHUTDOWN",              -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "SINTER",                -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SINTERCARD",            -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
-    _( "SINTERSTORE",           -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SISMEMBER",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SLAVEOF",                3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "SLOWLOG",               -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "SMEMBERS",               2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SMISMEMBER",            -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SMOVE",                  4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SORT",                  -2,   1,   1,  1,   SORT,    ONE,     AS_IS,  WRITE ) \
-    _( "SORT_RO",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SPOP",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SPUBLISH",               3,   1,   1,  1,   SPAN,    WHOLE,   AS_IS,  OTHER ) \
-    _( "SRANDMEMBER",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SREM",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SSCAN",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SSUBSCRIBE",            -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
-    _( "STRLEN",                 2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SUBSCRIBE",             -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "SUBSTR",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SUNION",                -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "SUNIONSTORE",           -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "SUNSUBSCRIBE",          -1,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
-    _( "SWAPDB",                 3,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE ) \
-    _( "SYNC",                   1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
-    _( "TIME",                   1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
-    _( "TOUCH",                 -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ  ) \
-    _( "TTL",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "TYPE",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "UNLINK",                -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE ) \
-    _( "UNSUBSCRIBE",           -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "UNWATCH",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
-    _( "WAIT",                   3,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  OTHER ) \
-    _( "WATCH",                 -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
-    _( "XACK",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "XADD",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "XAUTOCLAIM",            -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "XCLAIM",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "XDEL",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "XGROUP",                -2,   0,   0,  0,   SUBKEY,  ONE,     AS_IS,  OTHER ) \
-    _( "XINFO",                 -2,   0,   0,  0,   SUBKEY,  ONE,     AS_IS,  OTHER ) \
-    _( "XLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "XPENDING",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "XRANGE",                -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "XREAD",                 -4,   0,   0,  0,   STREAMS, ONE,     AS_IS,  READ  ) \
-    _( "XREADGROUP",            -7,   0,   0,  0,   STREAMS, ONE,     AS_IS,  WRITE ) \
-    _( "XREVRANGE",             -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "XSETID",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "XTRIM",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZADD",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZCARD",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZCOUNT",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZDIFF",                 -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
-    _( "ZDIFFSTORE",            -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE ) \
-    _( "ZINCRBY",                4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZINTER",                -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
-    _( "ZINTERCARD",            -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
-    _( "ZINTERSTORE",           -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE ) \
-    _( "ZLEXCOUNT",              4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZMPOP",                 -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE ) \
-    _( "ZMSCORE",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZPOPMAX",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZPOPMIN",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZRANDMEMBER",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZRANGE",                -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZRANGEBYLEX",           -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZRANGEBYSCORE",         -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZRANGESTORE",           -5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZRANK",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZREM",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZREMRANGEBYLEX",         4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZREMRANGEBYRANK",        4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZREMRANGEBYSCORE",       4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
-    _( "ZREVRANGE",             -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZREVRANGEBYLEX",        -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZREVRANGEBYSCORE",      -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZREVRANK",               3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZSCAN",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZSCORE",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
-    _( "ZUNION",                -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
-    _( "ZUNIONSTORE",           -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE )
+/*     name                     arity first last step   keys     way      merge   access group        */ \
+    _( "ACL",                     -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "APPEND",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "ASKING",                   1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CLUSTER      ) \
+    _( "AUTH",                    -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "BF.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "BF.CARD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "BF.EXISTS",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "BF.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "BF.INSERT",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "BF.LOADCHUNK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "BF.MADD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "BF.MEXISTS",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "BF.RESERVE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "BF.SCANDUMP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "BGREWRITEAOF",             1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "BGSAVE",                  -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "BITCOUNT",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
+    _( "BITFIELD",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, BITMAP       ) \
+    _( "BITFIELD_RO",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
+    _( "BITOP",                   -4,   2,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, BITMAP       ) \
+    _( "BITPOS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
+    _( "BLMOVE",                   6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
+    _( "BLMPOP",                  -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
+    _( "BLPOP",                   -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
+    _( "BRPOP",                   -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
+    _( "BRPOPLPUSH",               4,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
+    _( "BZMPOP",                  -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
+    _( "BZPOPMAX",                -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
+    _( "BZPOPMIN",                -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
+    _( "CF.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CF.ADDNX",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CF.COMPACT",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CF.COUNT",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "CF.DEL",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CF.EXISTS",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "CF.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "CF.INSERT",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CF.INSERTNX",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CF.LOADCHUNK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CF.MEXISTS",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "CF.RESERVE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CF.SCANDUMP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "CLIENT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|CACHING",           3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|GETNAME",           2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|GETREDIR",          2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|ID",                2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|INFO",              2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|KILL",             -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|LIST",             -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|NO-EVICT",          3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|NO-TOUCH",          3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|PAUSE",            -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|REPLY",             3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|SETINFO",           4,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|SETNAME",           3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|TRACKING",         -3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|TRACKINGINFO",      2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|UNBLOCK",          -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|UNPAUSE",           2,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLUSTER",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, CLUSTER      ) \
+    _( "CMS.INCRBY",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CMS.INFO",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "CMS.INITBYDIM",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CMS.INITBYPROB",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CMS.MERGE",               -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "CMS.QUERY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "COMMAND",                 -1,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SERVER       ) \
+    _( "COMMAND|COUNT",            2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
+    _( "COMMAND|DOCS",            -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
+    _( "COMMAND|GETKEYS",         -4,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
+    _( "COMMAND|GETKEYSANDFLAGS",  -4,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, SERVER       ) \
+    _( "COMMAND|HELP",             2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SERVER       ) \
+    _( "COMMAND|INFO",            -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
+    _( "COMMAND|LIST",            -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
+    _( "COMMANDLOG",              -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "CONFIG",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SERVER       ) \
+    _( "CONFIG|GET",              -3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
+    _( "CONFIG|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SERVER       ) \
+    _( "CONFIG|RESETSTAT",         2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "CONFIG|REWRITE",           2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "CONFIG|SET",              -4,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "COPY",                    -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "DBSIZE",                   1,   0,   0,  0,   NONE,    ALL,     SUM,    READ,  SERVER       ) \
+    _( "DEBUG",                   -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "DECR",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "DECRBY",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "DEL",                     -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE, GENERIC      ) \
+    _( "DELEX",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "DELIFEQ",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "DIGEST",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
+    _( "DISCARD",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
+    _( "DUMP",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "ECHO",                     2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "EVAL",                    -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER, SCRIPTING    ) \
+    _( "EVALSHA",                 -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER, SCRIPTING    ) \
+    _( "EVALSHA_RO",              -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ,  SCRIPTING    ) \
+    _( "EVAL_RO",                 -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ,  SCRIPTING    ) \
+    _( "EXEC",                     1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
+    _( "EXISTS",                  -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ,  GENERIC      ) \
+    _( "EXPIRE",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "EXPIREAT",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "EXPIRETIME",               2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "FAILOVER",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "FCALL",                   -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER, SCRIPTING    ) \
+    _( "FCALL_RO",                -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ,  SCRIPTING    ) \
+    _( "FLUSHALL",                -1,   0,   0,  0,   NONE,    FLUSH,   ALL_OK, WRITE, SERVER       ) \
+    _( "FLUSHDB",                 -1,   0,   0,  0,   NONE,    FLUSH,   ALL_OK, WRITE, SERVER       ) \
+    _( "FT.AGGREGATE",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.ALIASADD",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.ALIASDEL",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.ALIASUPDATE",          -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.ALTER",                -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.CONFIG",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.CREATE",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.CURSOR",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.DICTADD",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.DICTDEL",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.DICTDUMP",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.DROPINDEX",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.EXPLAIN",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.EXPLAINCLI",           -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.HYBRID",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.INFO",                 -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.PROFILE",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.SEARCH",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.SPELLCHECK",           -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.SUGADD",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "FT.SUGDEL",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "FT.SUGGET",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "FT.SUGLEN",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "FT.SYNDUMP",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.SYNUPDATE",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.TAGVALS",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT._LIST",                -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FUNCTION",                -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SCRIPTING    ) \
+    _( "FUNCTION|DELETE",          3,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE, SCRIPTING    ) \
+    _( "FUNCTION|DUMP",            2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SCRIPTING    ) \
+    _( "FUNCTION|FLUSH",          -2,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE, SCRIPTING    ) \
+    _( "FUNCTION|HELP",            2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SCRIPTING    ) \
+    _( "FUNCTION|KILL",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SCRIPTING    ) \
+    _( "FUNCTION|LIST",           -2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SCRIPTING    ) \
+    _( "FUNCTION|LOAD",           -3,   0,   0,  0,   NONE,    ALL,     SAME,   WRITE, SCRIPTING    ) \
+    _( "FUNCTION|RESTORE",        -3,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE, SCRIPTING    ) \
+    _( "FUNCTION|STATS",           2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SCRIPTING    ) \
+    _( "GEOADD",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GEO          ) \
+    _( "GEODIST",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
+    _( "GEOHASH",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
+    _( "GEOPOS",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
+    _( "GEORADIUS",               -6,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE, GEO          ) \
+    _( "GEORADIUSBYMEMBER",       -5,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE, GEO          ) \
+    _( "GEORADIUSBYMEMBER_RO",    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
+    _( "GEORADIUS_RO",            -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
+    _( "GEOSEARCH",               -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
+    _( "GEOSEARCHSTORE",          -8,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GEO          ) \
+    _( "GET",                      2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
+    _( "GETBIT",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
+    _( "GETDEL",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "GETEX",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "GETRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
+    _( "GETSET",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "HDEL",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HELLO",                   -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "HEXISTS",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HEXPIRE",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HEXPIREAT",               -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HEXPIRETIME",             -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HGET",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HGETALL",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HGETDEL",                 -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HGETEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HINCRBY",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HINCRBYFLOAT",             4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HKEYS",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HMGET",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HMSET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HPERSIST",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HPEXPIRE",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HPEXPIREAT",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HPEXPIRETIME",            -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HPTTL",                   -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HRANDFIELD",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HSET",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HSETEX",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HSETNX",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HSTRLEN",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HTTL",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "HVALS",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
+    _( "INCR",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "INCRBY",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "INCRBYFLOAT",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "INFO",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
+    _( "JSON.ARRAPPEND",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.ARRINDEX",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.ARRINSERT",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.ARRLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.ARRPOP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.ARRTRIM",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.CLEAR",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.DEBUG",              -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.DEL",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.FORGET",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.GET",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.MERGE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.MGET",               -3,   1,  -2,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.MSET",               -4,   1,  -1,  3,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.NUMINCRBY",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.NUMMULTBY",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.OBJKEYS",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.OBJLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.RESP",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.SET",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.STRAPPEND",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.STRLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "JSON.TOGGLE",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "JSON.TYPE",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "KEYS",                     2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ,  GENERIC      ) \
+    _( "LASTSAVE",                 1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "LATENCY",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "LCS",                     -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
+    _( "LINDEX",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
+    _( "LINSERT",                  5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
+    _( "LMOVE",                    5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LMPOP",                   -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LOLWUT",                  -1,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ,  SERVER       ) \
+    _( "LPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LPOS",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
+    _( "LPUSH",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LPUSHX",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LRANGE",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
+    _( "LREM",                     4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LSET",                     4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LTRIM",                    4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "MEMORY",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SERVER       ) \
+    _( "MEMORY|DOCTOR",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "MEMORY|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SERVER       ) \
+    _( "MEMORY|MALLOC-STATS",      2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "MEMORY|PURGE",             2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "MEMORY|STATS",             2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "MEMORY|USAGE",            -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  SERVER       ) \
+    _( "MGET",                    -2,   1,  -1,  1,   SPAN,    EACH,    ZIP,    READ,  STRING       ) \
+    _( "MIGRATE",                 -6,   3,   3,  1,   SPAN,    ADMIN,   AS_IS,  WRITE, GENERIC      ) \
+    _( "MODULE",                  -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "MONITOR",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, SERVER       ) \
+    _( "MOVE",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "MSET",                    -3,   1,  -1,  2,   SPAN,    EACH,    ALL_OK, WRITE, STRING       ) \
+    _( "MSETEX",                  -4,   0,   0,  0,   PAIRS1,  ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "MSETNX",                  -3,   1,  -1,  2,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "MULTI",                    1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
+    _( "OBJECT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, GENERIC      ) \
+    _( "OBJECT|ENCODING",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "OBJECT|FREQ",              3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "OBJECT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, GENERIC      ) \
+    _( "OBJECT|IDLETIME",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "OBJECT|REFCOUNT",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "PERSIST",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "PEXPIRE",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "PEXPIREAT",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "PEXPIRETIME",              2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "PFADD",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HLL          ) \
+    _( "PFCOUNT",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  HLL          ) \
+    _( "PFDEBUG",                  3,   2,   2,  1,   SPAN,    ADMIN,   AS_IS,  WRITE, HLL          ) \
+    _( "PFMERGE",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HLL          ) \
+    _( "PFSELFTEST",               1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, HLL          ) \
+    _( "PING",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "PSETEX",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "PSUBSCRIBE",              -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
+    _( "PSYNC",                   -3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "PTTL",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "PUBLISH",                  3,   0,   0,  0,   WORD1,   ONE,     AS_IS,  WRITE, PUBSUB       ) \
+    _( "PUBSUB",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, PUBSUB       ) \
+    _( "PUBSUB|CHANNELS",         -2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ,  PUBSUB       ) \
+    _( "PUBSUB|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, PUBSUB       ) \
+    _( "PUBSUB|NUMPAT",            2,   0,   0,  0,   NONE,    ALL,     SUM,    READ,  PUBSUB       ) \
+    _( "PUBSUB|NUMSUB",           -2,   0,   0,  0,   REST2,   ONE,     AS_IS,  OTHER, PUBSUB       ) \
+    _( "PUBSUB|SHARDCHANNELS",    -2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ,  PUBSUB       ) \
+    _( "PUBSUB|SHARDNUMSUB",      -2,   0,   0,  0,   REST2,   ONE,     AS_IS,  OTHER, PUBSUB       ) \
+    _( "PUNSUBSCRIBE",            -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
+    _( "QUIT",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "RANDOMKEY",                1,   0,   0,  0,   NONE,    ALL,     FOUND,  READ,  GENERIC      ) \
+    _( "READONLY",                 1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CLUSTER      ) \
+    _( "READWRITE",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CLUSTER      ) \
+    _( "RENAME",                   3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "RENAMENX",                 3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "REPLCONF",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "REPLICAOF",                3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "RESET",                    1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "RESTORE",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "RESTORE-ASKING",          -4,   1,   1,  1,   SPAN,    ADMIN,   AS_IS,  WRITE, SERVER       ) \
+    _( "ROLE",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "RPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "RPOPLPUSH",                3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "RPUSH",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "RPUSHX",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "SADD",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SAVE",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "SCAN",                    -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  READ,  GENERIC      ) \
+    _( "SCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SCRIPT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SCRIPTING    ) \
+    _( "SCRIPT|DEBUG",             3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, SCRIPTING    ) \
+    _( "SCRIPT|EXISTS",           -3,   0,   0,  0,   NONE,    ALL,     LEAST,  OTHER, SCRIPTING    ) \
+    _( "SCRIPT|FLUSH",            -2,   0,   0,  0,   NONE,    ALL,     ALL_OK, OTHER, SCRIPTING    ) \
+    _( "SCRIPT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SCRIPTING    ) \
+    _( "SCRIPT|KILL",              2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SCRIPTING    ) \
+    _( "SCRIPT|LOAD",              3,   0,   0,  0,   NONE,    ALL,     SAME,   OTHER, SCRIPTING    ) \
+    _( "SCRIPT|SHOW",              3,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ,  SCRIPTING    ) \
+    _( "SDIFF",                   -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SDIFFSTORE",              -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SELECT",                   2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "SET",                     -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "SETBIT",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, BITMAP       ) \
+    _( "SETEX",                    4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "SETNX",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "SETRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "SHUTDOWN",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "SINTER",                  -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SINTERCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  SET          ) \
+    _( "SINTERSTORE",             -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SISMEMBER",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SLAVEOF",                  3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "SLOWLOG",                 -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SERVER       ) \
+    _( "SLOWLOG|GET",             -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "SLOWLOG|HELP",             2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SERVER       ) \
+    _( "SLOWLOG|LEN",              2,   0,   0,  0,   NONE,    ALL,     SUM,    READ,  SERVER       ) \
+    _( "SLOWLOG|RESET",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "SMEMBERS",                 2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SMISMEMBER",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SMOVE",                    4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SORT",                    -2,   1,   1,  1,   SORT,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "SORT_RO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "SPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SPUBLISH",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PUBSUB       ) \
+    _( "SRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SREM",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SSUBSCRIBE",              -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
+    _( "STRLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
+    _( "SUBSCRIBE",               -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
+    _( "SUBSTR",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
+    _( "SUNION",                  -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SUNIONSTORE",             -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SUNSUBSCRIBE",            -1,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
+    _( "SWAPDB",                   3,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE, SERVER       ) \
+    _( "SYNC",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
+    _( "TDIGEST.ADD",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TDIGEST.BYRANK",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.BYREVRANK",       -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.CDF",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.CREATE",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TDIGEST.INFO",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.MAX",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.MERGE",           -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TDIGEST.MIN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.QUANTILE",        -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.RANK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.RESET",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TDIGEST.REVRANK",         -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TDIGEST.TRIMMED_MEAN",    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TIME",                     1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
+    _( "TOPK.ADD",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TOPK.COUNT",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TOPK.INCRBY",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TOPK.INFO",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TOPK.LIST",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TOPK.QUERY",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TOPK.RESERVE",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TOUCH",                   -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ,  GENERIC      ) \
+    _( "TS.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.ALTER",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.CREATE",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.CREATERULE",           -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.DECRBY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.DEL",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.DELETERULE",           -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.GET",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TS.INCRBY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TS.MADD",                 -4,   1,  -1,  3,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "TS.MGET",                 -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
+    _( "TS.MRANGE",               -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
+    _( "TS.MREVRANGE",            -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
+    _( "TS.QUERYINDEX",           -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
+    _( "TS.RANGE",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TS.REVRANGE",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TTL",                      2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "TYPE",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "UNLINK",                  -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE, GENERIC      ) \
+    _( "UNSUBSCRIBE",             -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
+    _( "UNWATCH",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
+    _( "VADD",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "VCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VDIM",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VEMB",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VGETATTR",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VINFO",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VISMEMBER",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VLINKS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "VREM",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "VSETATTR",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "VSIM",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "WAIT",                     3,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  OTHER, GENERIC      ) \
+    _( "WAITAOF",                  4,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  OTHER, GENERIC      ) \
+    _( "WATCH",                   -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
+    _( "XACK",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XACKDEL",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XADD",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XAUTOCLAIM",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XCLAIM",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XDEL",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XDELEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XGROUP",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, STREAM       ) \
+    _( "XGROUP|CREATE",           -5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XGROUP|CREATECONSUMER",    5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XGROUP|DELCONSUMER",       5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XGROUP|DESTROY",           4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XGROUP|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, STREAM       ) \
+    _( "XGROUP|SETID",            -5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XINFO",                   -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, STREAM       ) \
+    _( "XINFO|CONSUMERS",          4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XINFO|GROUPS",             3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XINFO|HELP",               2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, STREAM       ) \
+    _( "XINFO|STREAM",            -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XPENDING",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XREAD",                   -4,   0,   0,  0,   STREAMS, ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XREADGROUP",              -7,   0,   0,  0,   STREAMS, ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XREVRANGE",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XSETID",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XTRIM",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "ZADD",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZCOUNT",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZDIFF",                   -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZDIFFSTORE",              -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZINCRBY",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZINTER",                  -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZINTERCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZINTERSTORE",             -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZLEXCOUNT",                4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZMPOP",                   -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZMSCORE",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZPOPMAX",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZPOPMIN",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZRANGEBYLEX",             -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZRANGEBYSCORE",           -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZRANGESTORE",             -5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZRANK",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZREM",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZREMRANGEBYLEX",           4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZREMRANGEBYRANK",          4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZREMRANGEBYSCORE",         4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZREVRANGE",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZREVRANGEBYLEX",          -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZREVRANGEBYSCORE",        -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZREVRANK",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZSCORE",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZUNION",                  -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZUNIONSTORE",             -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, ZSET         )
+
+/* -------------------------------------------------------------------- INFO
+ * What INFO tells.  SUM and MOST: the sum, or the largest, of what the servers say that
+ * answer; IS: always the same; the others: what the proxy knows, of the pool and of the
+ * worker that is asked.
+ */
+#define NUT_INFO_SECTIONS(_) \
+    _( SERVER,      "Server"      ) _( CLIENT,   "Clients" ) _( MEMORY,      "Memory"      ) \
+    _( PERSISTENCE, "Persistence" ) _( STATS,    "Stats"   ) _( REPLICATION, "Replication" ) \
+    _( CLUSTER,     "Cluster"     ) _( KEYSPACE, "Keyspace") _( PROXY,       "nutproxy"    )
+
+#define NUT_INFO(_) \
+/*     section      field                          how       text */ \
+    _( SERVER,      "redis_version",               REDIS,    ""           ) \
+    _( SERVER,      "redis_mode",                  IS,       "standalone" ) \
+    _( SERVER,      "process_id",                  PID,      ""           ) \
+    _( SERVER,      "tcp_port",                    PORT,     ""           ) \
+    _( SERVER,      "uptime_in_seconds",           UPTIME,   ""           ) \
+    _( CLIENT,      "connected_clients",           CLIENTS,  ""           ) \
+    _( CLIENT,      "maxclients",                  LIMIT,    ""           ) \
+    _( CLIENT,      "blocked_clients",             IS,       "0"          ) \
+    _( MEMORY,      "used_memory",                 SUM,      ""           ) \
+    _( MEMORY,      "used_memory_rss",             SUM,      ""           ) \
+    _( MEMORY,      "used_memory_peak",            SUM,      ""           ) \
+    _( MEMORY,      "total_system_memory",         MOST,     ""           ) \
+    _( MEMORY,      "maxmemory",                   SUM,      ""           ) \
+    _( PERSISTENCE, "loading",                     MOST,     ""           ) \
+    _( PERSISTENCE, "rdb_changes_since_last_save", SUM,      ""           ) \
+    _( PERSISTENCE, "rdb_bgsave_in_progress",      MOST,     ""           ) \
+    _( PERSISTENCE, "aof_enabled",                 MOST,     ""           ) \
+    _( PERSISTENCE, "aof_rewrite_in_progress",     MOST,     ""           ) \
+    _( STATS,       "total_connections_received",  SUM,      ""           ) \
+    _( STATS,       "total_commands_processed",    SUM,      ""           ) \
+    _( STATS,       "instantaneous_ops_per_sec",   SUM,      ""           ) \
+    _( STATS,       "total_net_input_bytes",       SUM,      ""           ) \
+    _( STATS,       "total_net_output_bytes",      SUM,      ""           ) \
+    _( STATS,       "rejected_connections",        SUM,      ""           ) \
+    _( STATS,       "expired_keys",                SUM,      ""           ) \
+    _( STATS,       "evicted_keys",                SUM,      ""           ) \
+    _( STATS,       "keyspace_hits",               SUM,      ""           ) \
+    _( STATS,       "keyspace_misses",             SUM,      ""           ) \
+    _( REPLICATION, "role",                        IS,       "master"     ) \
+    _( REPLICATION, "connected_slaves",            IS,       "0"          ) \
+    _( CLUSTER,     "cluster_enabled",             IS,       "0"          ) \
+    _( KEYSPACE,    "",                            KEYS,     ""           ) \
+    _( PROXY,       "nutproxy_version",            NUTPROXY, ""           ) \
+    _( PROXY,       "pool",                        POOL,     ""           ) \
+    _( PROXY,       "workers",                     WORKERS,  ""           ) \
+    _( PROXY,       "servers",                     SERVERS,  ""           ) \
+    _( PROXY,       "servers_up",                  UP,       ""           ) \
+    _( PROXY,       "servers_answered",            ANSWERED, ""           )
 
 /* The verbs of the classic memcached text protocol (doc/protocol.txt).  SHAPE
  * is the line after the verb; WAY as above; LEAST and MOST count the words of
@@ -526,19 +813,31 @@ enum scan { SCAN_DONE, SCAN_MORE, SCAN_BAD };
 
 struct span { uint32_t off, len; };     /* offsets, so that bytes may move */
 
-enum keys  { NONE, SPAN, COUNT1, COUNT2, STORE2, STREAMS, SORT, RADIUS, SUBKEY, USAGE };
-enum way   { ONE, EACH, ANY, HERE, BLOCKS, SESSION, WHOLE, ADMIN };
-enum merge { AS_IS, SUM, ZIP, ALL_OK, VALUES };
+enum keys  { NONE, SPAN, COUNT1, COUNT2, PAIRS1, STORE2, STREAMS, SORT, RADIUS, WORD1, REST2 };
+enum way   { ONE, EACH, ANY, ALL, HERE, SUBS, FLUSH, BLOCKS, SESSION, WHOLE, ADMIN, NEVER, DENIED, UNKNOWN };
+enum merge { AS_IS, SUM, ZIP, ALL_OK, CONCAT, SAME, LEAST, FOUND, VALUES };
 enum access { OTHER, READ, WRITE };
+enum group {
+    GROUP_BITMAP, GROUP_CLUSTER, GROUP_CONNECTION, GROUP_GENERIC, GROUP_GEO, GROUP_HASH, GROUP_HLL, GROUP_LIST,
+    GROUP_MODULE, GROUP_PUBSUB, GROUP_SCRIPTING, GROUP_SERVER, GROUP_SET, GROUP_STREAM, GROUP_STRING,
+    GROUP_TRANSACTIONS, GROUP_ZSET
+};
+enum info_how {
+    INFO_SUM, INFO_MOST, INFO_IS, INFO_REDIS, INFO_NUTPROXY, INFO_POOL, INFO_PID, INFO_PORT, INFO_UPTIME,
+    INFO_CLIENTS, INFO_LIMIT, INFO_WORKERS, INFO_SERVERS, INFO_UP, INFO_ANSWERED, INFO_KEYS
+};
+enum info_section {
+#define ROW(section, name) INFO_##section,
+    NUT_INFO_SECTIONS(ROW)
+#undef ROW
+};
 enum shape { KEYS, TOUCHES, BLOCK, CAS, DELETE, DELTA, EXPTIME, FREE, NUMERAL, META };
 
-/* The tables as they are looked at.  Names stand in their rows: a pointer to each would
- * have to be put right when the program starts. */
+/* The tables as they are looked at.  They hold no pointers, which would have to be put
+ * right when the program starts. */
 struct command {
-    char    name[22];
-    uint8_t len;                        /* of its name */
-    int8_t  arity, first, last, step;
-    uint8_t keys, way, merge, access;   /* enum keys, way, merge, access */
+    int8_t   arity, first, last, step;
+    unsigned keys : 4, way : 4, merge : 4, access : 2, group : 5;   /* enum keys, way ... */
 };
 
 struct verb {
@@ -549,10 +848,26 @@ struct verb {
     uint8_t way;                        /* enum way */
 };
 
-/* An index of the command table, built once: a command is found in one step. */
-struct lexicon { uint16_t slot[1024]; };
-void                  nut_lexicon_build(struct lexicon *l);
+/* A command that a pool's configuration adds, or knows in another way than the table. */
+#define NUT_NAME_MAX 31
+struct own_command {
+    struct command row;
+    uint16_t       of;                  /* which row of the table it is another name of, and 1; or 0 */
+    uint8_t        len;
+    char           name[NUT_NAME_MAX];  /* in capitals */
+};
+
+/* The commands of a pool: those of the table, and its own before them.  A command is
+ * found in one step. */
+struct lexicon {
+    uint16_t            slot[1024];     /* 1 and a row's number: first the table's, then own ones */
+    uint16_t            name[512];      /* where the name of a row of the table begins */
+    struct own_command *own;
+    uint32_t            owns;
+};
+void                  nut_lexicon_build(struct lexicon *l, struct own_command *own, uint32_t owns);
 const struct command *nut_command_find(const struct lexicon *l, struct bytes name);
+struct bytes          nut_command_name(const struct lexicon *l, const struct command *c);
 
 /* One request being scanned.  All zero is a fresh one; after SCAN_MORE call
  * again with the same bytes and more behind them.  A frame can be used again
@@ -603,12 +918,14 @@ uint32_t nut_check(struct bytes key);
 enum expect {
     RESP_REPLY,                         /* one value */
     RESP_ITEMS,                         /* an array with a value for each key asked, or an error */
+    RESP_ASIDE,                         /* RESP3: a push or an attribute, which is no reply */
     MC_LINE,                            /* what answers a request that is no get */
     MC_VALUES                           /* VALUE ..., for keys asked, in that order; then END */
 };
 struct reply {
     enum expect   expect;
     bool          started;
+    bool          resp3;                /* the connection speaks RESP3: set it after nut_reply_begin */
     char          kind;                 /* RESP: the first byte; memcached: 'V' for values, 'E' error, '+' else */
     uint8_t       tail;                 /* bytes of CR LF still to come behind a value */
     uint16_t      held;                 /* bytes of an unfinished line, in `line` */
