@@ -2698,8 +2698,11 @@ struct listen_conf {
     bool     any;                           /* twemproxy's *, which is loopback */
 };
 
+/* What a pool's configuration says of commands. */
+struct own_list { struct own_command *at; uint32_t n; };
+
 enum kind {
-    COUNT, MILLIS, BYTES, THREADS, SWITCH, HASH, SPREAD, PROTOCOL, LEVEL, FORMAT, TEXT, TAG, LISTEN, SERVERS
+    COUNT, MILLIS, BYTES, THREADS, SWITCH, HASH, SPREAD, PROTOCOL, LEVEL, FORMAT, TEXT, TAG, LISTEN, SERVERS, OWN
 };
 
 #define C_COUNT    int64_t
@@ -2716,6 +2719,7 @@ enum kind {
 #define C_TAG      char *
 #define C_LISTEN   struct listen_conf
 #define C_SERVERS  struct server_list
+#define C_OWN      struct own_list
 
 #define ROW(key, kind, preset, theirs, least, most, doc) C_##kind key;
 struct process_conf { NUT_PROCESS_KEYS(ROW) };
@@ -2874,7 +2878,7 @@ static const char *kind_wants(enum kind kind)
     case LEVEL:    return "is not a log level (0..11, emerg alert crit error warn notice info debug)";
     case FORMAT:   return "is neither text nor json";
     case TAG:      return "is not a valid hash tag string with two characters";
-    case TEXT: case LISTEN: case SERVERS: break;
+    case TEXT: case LISTEN: case SERVERS: case OWN: break;
     }
     return "is empty";
 }
@@ -3048,6 +3052,158 @@ static const char *conf_server(struct conf *c, struct server_list *list, struct 
     return NULL;
 }
 
+/* ---- commands of a pool's own */
+
+/* The next word of a line, parted by blanks and commas; empty: there is none. */
+static struct bytes own_word(struct bytes *line)
+{
+    while (line->len > 0 && (is_space(line->at[0]) || line->at[0] == ','))
+        *line = bytes_from(*line, 1);
+    struct bytes word = {line->at, 0};
+    while (word.len < line->len && !is_space(word.at[word.len]) && word.at[word.len] != ',')
+        word.len++;
+    *line = bytes_from(*line, word.len);
+    return word;
+}
+
+/* The number of a row of the table; countof(commands): there is none of that name. */
+static uint32_t command_number(struct bytes name)
+{
+    uint32_t i = 0;
+    for (const char *at = command_names; i < countof(commands) && !same_word(name, bytes_of(at)); i++)
+        at += strlen(at) + 1;
+    return i;
+}
+
+/* Add a command; what is wrong with it, or NULL. */
+static const char *own_add(struct conf *c, struct own_list *list, struct bytes name, const struct command *row,
+                           uint32_t of)
+{
+    struct own_command own = {.row = *row, .of = (uint16_t)of, .len = (uint8_t)name.len};
+    if (name.len == 0 || name.len > NUT_NAME_MAX)
+        return "needs names of 1 to 31 characters";
+    for (size_t i = 0; i < name.len; i++) {
+        if (octet(name.at[i]) <= ' ' || octet(name.at[i]) >= 0x7f)
+            return "needs names without blanks and control characters";
+        own.name[i] = name.at[i] >= 'a' && name.at[i] <= 'z' ? (char)(name.at[i] - 32) : name.at[i];
+    }
+    size_t size = list->n * sizeof own;
+    struct own_command *at = list->n == NUT_OWN_MAX ? NULL : mem_resize(&c->mem, list->at, size, size, size + sizeof own);
+    if (at == NULL)
+        return "has too many commands";
+    list->at = at;
+    list->at[list->n++] = own;
+    return NULL;
+}
+
+/* A command of the table, answered in another way. */
+static const char *own_way(struct conf *c, struct own_list *list, struct bytes name, enum way way)
+{
+    uint32_t i = command_number(name);
+    if (i == countof(commands))
+        return "names a command that there is not";
+    struct command row = commands[i];
+    row.way = way;
+    return own_add(c, list, name, &row, i + 1);
+}
+
+/* "NAME NEWNAME". */
+static const char *own_rename(struct conf *c, struct own_list *list, struct bytes line)
+{
+    struct bytes name = own_word(&line), other = own_word(&line);
+    uint32_t i = command_number(name);
+    if (other.len == 0 || own_word(&line).len > 0)
+        return "takes a command and its new name";
+    if (command_number(other) < countof(commands))
+        return "gives a name that another command has";
+    const char *wrong = own_way(c, list, name, UNKNOWN);
+    return wrong != NULL ? wrong : own_add(c, list, other, &commands[i], i + 1);
+}
+
+/* A small whole number, as COMMAND has them; false: it is none. */
+static bool own_number(struct bytes word, int8_t *out)
+{
+    uint64_t n;
+    bool negative = word.len > 1 && word.at[0] == '-';
+    if (!number_read(bytes_from(word, negative), 100, &n))
+        return false;
+    *out = (int8_t)(negative ? -(int)n : (int)n);
+    return true;
+}
+
+/* "NAME arity first last step", as the server's COMMAND tells of it. */
+static const char *own_command(struct conf *c, struct own_list *list, struct bytes line)
+{
+    struct bytes name = own_word(&line);
+    int8_t n[4];
+    for (size_t i = 0; i < countof(n); i++)
+        if (!own_number(own_word(&line), &n[i]))
+            return "takes a name and four numbers: arity, first key, last key, step";
+    struct command row = {.arity = n[0], .first = n[1], .last = n[2], .step = n[3], .keys = n[1] > 0 ? SPAN : NONE,
+                          .way = n[1] > 0 ? ONE : ANY, .access = OTHER, .group = GROUP_MODULE};
+    int words = n[0] < 0 ? -n[0] : n[0], last = n[2] < 0 ? words + n[2] : n[2];
+    if (own_word(&line).len > 0 || n[0] == 0 || n[1] < 0 || n[3] < 0)
+        return "takes a name and four numbers: arity, first key, last key, step";
+    if (n[1] > 0 && (n[3] == 0 || last < n[1] || last >= words))
+        return "has keys where there are no words";
+    return command_number(name) < countof(commands) ? "is a command already" : own_add(c, list, name, &row, 0);
+}
+
+/* Take in a line of one of the lists of commands; what is wrong with it, or NULL. */
+static const char *conf_own(struct conf *c, const struct key *k, struct own_list *list, struct bytes line)
+{
+    const char *wrong = NULL;
+    if (k->at == offsetof(struct pool_fields, command))
+        return own_command(c, list, line);
+    if (k->at == offsetof(struct pool_fields, command_rename))
+        return own_rename(c, list, line);
+    bool allow = k->at == offsetof(struct pool_fields, allow);
+    for (struct bytes word; wrong == NULL && (word = own_word(&line)).len > 0; )
+        if (!allow)
+            wrong = own_way(c, list, word, DENIED);
+        else if (!same_word(word, lit("flush")))
+            wrong = "knows one word: flush";
+        else if ((wrong = own_way(c, list, lit("FLUSHALL"), ALL)) == NULL)
+            wrong = own_way(c, list, lit("FLUSHDB"), ALL);
+    return wrong;
+}
+
+/* Make the commands of a pool, if they are not those of the table: what is denied comes
+ * before what is allowed. */
+static void conf_pool_commands(struct conf *c, struct pool_conf *p)
+{
+    const struct own_list *list[] = {&p->key.deny, &p->key.allow, &p->key.command_rename, &p->key.command};
+    uint32_t n = 0;
+    for (size_t i = 0; i < countof(list); i++)
+        n += list[i]->n;
+    if (p->key.protocol == MEMCACHED && n > p->key.allow.n)
+        conf_tell(c, p->line, "pool '%s' speaks memcached: deny, command_rename and command are for redis%s", p->name, "");
+    if (p->key.protocol == MEMCACHED || n == 0)
+        return;
+    struct own_command *own = mem_take(&c->mem, n * sizeof *own);
+    p->lexicon = own == NULL ? NULL : mem_take(&c->mem, sizeof *p->lexicon);
+    if (p->lexicon == NULL) {
+        mem_give(&c->mem, own, n * sizeof *own);
+        conf_tell(c, 0, "out of memory%s%s", "", "");
+        return;
+    }
+    n = 0;
+    for (size_t i = 0; i < countof(list); n += list[i]->n, i++)
+        if (list[i]->n > 0)
+            memcpy(own + n, list[i]->at, list[i]->n * sizeof *own);
+    nut_lexicon_build(p->lexicon, own, n);
+}
+
+static void conf_pool_commands_free(struct conf *c, struct pool_conf *p)
+{
+    struct own_list *list[] = {&p->key.deny, &p->key.allow, &p->key.command_rename, &p->key.command};
+    for (size_t i = 0; i < countof(list); i++)
+        mem_give(&c->mem, list[i]->at, list[i]->n * sizeof *list[i]->at);
+    if (p->lexicon != NULL)
+        mem_give(&c->mem, p->lexicon->own, p->lexicon->owns * sizeof *p->lexicon->own);
+    mem_give(&c->mem, p->lexicon, sizeof *p->lexicon);
+}
+
 /* Give a field the value in `text`; what is wrong with it, or NULL. */
 static const char *conf_set(struct conf *c, const struct key *k, void *fields, struct bytes text, int line)
 {
@@ -3064,6 +3220,8 @@ static const char *conf_set(struct conf *c, const struct key *k, void *fields, s
         return conf_listen(c, (struct listen_conf *)(void *)field, text);
     case SERVERS:
         return conf_server(c, (struct server_list *)(void *)field, text, line);
+    case OWN:
+        return conf_own(c, k, (struct own_list *)(void *)field, text);
     case COUNT: case MILLIS: case BYTES:
         return conf_number(k, text, (int64_t *)(void *)field);
     case LEVEL: case THREADS:
@@ -3187,12 +3345,13 @@ static void conf_take(struct conf *c, struct pool_conf *p, const char *name, str
             conf_tell_unknown(c, line, name, keys, n);
         return;
     }
-    if (seen[i] > 0 && !(keys[i].kind == SERVERS && item)) {
+    bool list = keys[i].kind == SERVERS || keys[i].kind == OWN;
+    if (seen[i] > 0 && !(list && item)) {
         conf_tell(c, line, "directive \"%s\" is a duplicate%s", name, "");
         return;
     }
     seen[i] = line;
-    if (keys[i].kind == SERVERS && value.len == 0 && !item)
+    if (list && value.len == 0 && !item)
         return;                             /* "servers =", and its list below */
     if (keys[i].kind == TEXT) {
         char **text = (char **)(void *)(fields + keys[i].at);
@@ -3491,6 +3650,7 @@ static void conf_free(struct conf *c)
         conf_text_free(c, k->listen.host);
         conf_text_free(c, k->hash_tag);
         conf_text_free(c, k->redis_auth);
+        conf_pool_commands_free(c, &c->pool[i]);
         conf_text_free(c, c->pool[i].name);
     }
     mem_give(&c->mem, c->pool, c->pool_cap * sizeof *c->pool);
@@ -3574,6 +3734,8 @@ static bool conf_end(struct conf *c)
     conf_check(c);
     if (c->mistakes == 0)
         qsort(c->pool, c->pools, sizeof *c->pool, pools_order);
+    for (uint32_t i = 0; c->mistakes == 0 && i < c->pools; i++)
+        conf_pool_commands(c, &c->pool[i]);
     return c->mistakes == 0;
 }
 
@@ -3606,6 +3768,11 @@ static bool servers_same(const struct server_list *a, const struct server_list *
     return same;
 }
 
+static bool own_same(const struct own_list *a, const struct own_list *b)
+{
+    return a->n == b->n && (a->n == 0 || memcmp(a->at, b->at, a->n * sizeof *a->at) == 0);
+}
+
 /* Whether two pools listen in the same place. */
 static bool listen_same(const struct listen_conf *a, const struct listen_conf *b)
 {
@@ -3623,6 +3790,8 @@ static bool key_same(const struct key *k, const void *a, const void *b)
         return text_same(((const struct listen_conf *)x)->text, ((const struct listen_conf *)y)->text);
     case SERVERS:
         return servers_same(x, y);
+    case OWN:
+        return own_same(x, y);
     case COUNT: case MILLIS: case BYTES: case THREADS: case SWITCH: case HASH: case SPREAD: case PROTOCOL:
     case LEVEL: case FORMAT:
         break;

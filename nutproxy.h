@@ -668,6 +668,10 @@
     _( preconnect,            SWITCH,   "false",     NULL, 0,    1,           "connect to all servers at start") \
     _( redis_auth,            TEXT,     NULL,        NULL, 0,    0,           "password for the servers, and asked of clients") \
     _( redis_db,              COUNT,    "0",         NULL, 0,    INT32_MAX,   "database selected on every connection to a server") \
+    _( allow,                 OWN,      NULL,        NULL, 0,    0,           "what is off unless it stands here: flush (FLUSHALL, FLUSHDB, flush_all)") \
+    _( deny,                  OWN,      NULL,        NULL, 0,    0,           "commands that are refused, as KEYS SCRIPT|FLUSH; any number to a line") \
+    _( command_rename,        OWN,      NULL,        NULL, 0,    0,           "a command and its name with these servers and their clients, as KEYS allkeys, one to a line") \
+    _( command,               OWN,      NULL,        NULL, 0,    0,           "NAME arity first last step, as a server's COMMAND tells of a command that is not known here, one to a line") \
     _( server_connections,    COUNT,    "1",         NULL, 1,    1024,        "connections to each server; a client stays on one of them") \
     _( auto_eject_hosts,      SWITCH,   "false",     NULL, 0,    1,           "give the keys of a failed server to the others") \
     _( server_failure_limit,  COUNT,    "2",         NULL, 0,    INT32_MAX,   "failures in a row that mark a server as down") \

@@ -116,7 +116,7 @@ static void open_stage(struct stage *s)
     list_init(&w->loop.dirty[0]);
     list_init(&w->loop.dirty[1]);
     list_init(&w->loop.again);
-    nut_lexicon_build(&w->lexicon);
+    nut_lexicon_build(&w->lexicon, NULL, 0);
     w->crew = w;
     w->crew_size = 1;
     s->pool = pool_new(w, &s->setup, s->setup.conf.pool);

@@ -285,25 +285,52 @@ static void prove_memcached_requests_are_written_anew(void)
 static void prove_every_command_is_found_and_nothing_else(void)
 {
     struct lexicon l;
-    char name[40];
-    nut_lexicon_build(&l);
-    for (size_t i = 0; i < countof(commands); i++) {
-        size_t n = strlen(commands[i].name);
-        for (size_t k = 0; k <= n; k++)
-            name[k] = k % 2 == 0 ? lower(commands[i].name[k]) : commands[i].name[k];
+    char name[40], before[40] = "";
+    nut_lexicon_build(&l, NULL, 0);
+    for (uint32_t i = 0; i < countof(commands); i++) {
+        struct bytes real = lexicon_name(&l, i);
+        size_t n = real.len;
+        check(n > 0 && n <= NUT_NAME_MAX, "length of names", real.at);
+        for (size_t k = 0; k < n; k++)
+            name[k] = k % 2 == 0 ? lower(real.at[k]) : real.at[k];
+        name[n] = '\0';
         check(nut_command_find(&l, (struct bytes){name, n}) == &commands[i], "command_find", name);
-        name[n] = 'X';
-        const struct command *longer = nut_command_find(&l, (struct bytes){name, n + 1});
-        check(longer != &commands[i], "command_find", name);
-        check(i == 0 || strcasecmp(commands[i - 1].name, commands[i].name) < 0, "the table is sorted", name);
+        check(bytes_same(nut_command_name(&l, &commands[i]), real), "command_name", name);
+        check(strcasecmp(before, name) < 0, "the table is sorted", name);
+        memcpy(before, name, n + 1);
+        size_t sub = find(real, 0, '|');
+        if (sub < n)
+            check(nut_command_find(&l, (struct bytes){name, sub})->way == SUBS, "a subcommand is of a command that has some", name);
         if (commands[i].way == HERE) {
             size_t h = 0;
-            while (h < countof(here) && strcmp(here[h].name, commands[i].name) != 0)
+            while (h < countof(here) && !bytes_same(bytes_of(here[h].name), real))
                 h++;
             check(h < countof(here), "answered here by someone", name);
         }
+        name[n] = 'X';
+        check(nut_command_find(&l, (struct bytes){name, n + 1}) != &commands[i], "command_find", name);
     }
     check(nut_command_find(&l, lit("")) == NULL && nut_command_find(&l, lit("NOSUCH")) == NULL, "command_find", "none");
+}
+
+static void prove_own_commands_come_before_those_of_the_table(void)
+{
+    struct conf c;
+    static const char text[] = "[a]\nprotocol = redis\nlisten = 127.0.0.1:1\nallow = flush\ndeny = KEYS, scan\n  CONFIG|GET\n"
+        "command_rename = GET fetch\n  OBJECT thing\ncommand = my.put -4 1 1 1\n  my.all 1 0 0 0\nservers =\n  127.0.0.1:2:1\n";
+    check(conf_read(&c, "own", bytes_of(text)), "own commands", "the configuration is right");
+    const struct lexicon *l = c.pool[0].lexicon;
+    check(l != NULL, "own commands", "there is a lexicon");
+    check(nut_command_find(l, lit("flushall"))->way == ALL, "allow", "flush");
+    check(nut_command_find(l, lit("keys"))->way == DENIED && nut_command_find(l, lit("SCAN"))->way == DENIED, "deny", "");
+    check(nut_command_find(l, lit("get")) == NULL && nut_command_find(l, lit("FETCH"))->arity == 2, "rename", "GET");
+    check(command_sub(l, nut_command_find(l, lit("thing")), lit("encoding"))->arity == 3, "rename", "of a container");
+    check(command_sub(l, nut_command_find(l, lit("config")), lit("get"))->way == DENIED, "deny", "a subcommand");
+    const struct command *put = nut_command_find(l, lit("MY.PUT"));
+    check(put->way == ONE && put->arity == -4 && put->first == 1 && put->keys == SPAN, "command", "with a key");
+    check(nut_command_find(l, lit("my.all"))->way == ANY, "command", "without one");
+    check(nut_command_find(l, lit("set")) == &commands[command_number(lit("SET"))], "own commands", "the others stay");
+    conf_free(&c);
 }
 
 static const struct { const char *request; uint32_t first, step, n, also; const char *refusal; } keys_of[] = {
@@ -332,15 +359,22 @@ static const struct { const char *request; uint32_t first, step, n, also; const 
     { "GEORADIUSBYMEMBER a store 3 km",               1, 1, 1, 0, NULL },
     { "OBJECT ENCODING a",                            2, 1, 1, 0, NULL },
     { "OBJECT HELP",                                  0, 1, 0, 0, NULL },
+    { "MSETEX 2 a 1 b 2 EX 10",                       2, 2, 2, 0, NULL },
+    { "MSETEX 2 a 1 b",                               0, 2, 0, 0, "greater than number of args" },
+    { "PUBLISH a b",                                  1, 1, 1, 0, NULL },
+    { "PUBSUB NUMSUB a b",                            2, 1, 2, 0, NULL },
+    { "PUBSUB NUMSUB",                                2, 1, 0, 0, NULL },
+    { "JSON.MGET a b $",                              1, 1, 2, 0, NULL },
+    { "JSON.MSET a $ 1 b $ 2",                        1, 3, 2, 0, NULL },
+    { "TDIGEST.MERGE d 2 a b",                        3, 1, 2, 1, NULL },
     { "MEMORY USAGE a",                               2, 1, 1, 0, NULL },
-    { "MEMORY DOCTOR",                                0, 1, 0, 0, "USAGE only" },
     { "LMPOP 1 a LEFT",                               2, 1, 1, 0, NULL },
 };
 
 static void prove_keys_are_found_where_they_stand(void)
 {
     struct lexicon l;
-    nut_lexicon_build(&l);
+    nut_lexicon_build(&l, NULL, 0);
     for (size_t i = 0; i < countof(keys_of); i++) {
         struct mem m = fresh();
         struct frame f = {0};
@@ -349,6 +383,8 @@ static void prove_keys_are_found_where_they_stand(void)
         int n = snprintf(line, sizeof line, "%s\n", keys_of[i].request);
         check(nut_resp_request(&m, &f, (struct bytes){line, (size_t)n}) == SCAN_DONE, "keys", line);
         const struct command *c = nut_command_find(&l, frame_arg(&f, 0));
+        if (c != NULL && c->way == SUBS)
+            c = command_sub(&l, c, frame_arg(&f, 1));
         check(c != NULL && command_fits(c, f.argc), "keys", line);
         const char *refusal = nut_command_keys(c, &f, &k);
         check((refusal == NULL) == (keys_of[i].refusal == NULL), "keys", line);
@@ -365,7 +401,10 @@ static void prove_keys_are_found_where_they_stand(void)
 /* ---- replies */
 
 /* Asked were the keys "a" and "b". */
-static const struct { enum expect expect; struct bytes in; enum scan want; size_t used; char kind; } replies[] = {
+/* ... on a connection that speaks RESP3. */
+enum { ON_RESP3 = 16 };
+
+static const struct { int expect; struct bytes in; enum scan want; size_t used; char kind; } replies[] = {
     /* of whom     bytes                                          verdict  bytes of it  kind */
     { RESP_REPLY, TEXT("+OK\r\n+OK\r\n"),                         SCAN_DONE, 5,  '+' },
     { RESP_REPLY, TEXT("-ERR a\r\n"),                             SCAN_DONE, 8,  '-' },
@@ -393,6 +432,35 @@ static const struct { enum expect expect; struct bytes in; enum scan want; size_
     { RESP_ITEMS, TEXT("*-1\r\n"),                                SCAN_BAD,  0,  0   },
     { RESP_ITEMS, TEXT("$1\r\na\r\n"),                            SCAN_BAD,  0,  0   },
     { RESP_ITEMS, TEXT(":2\r\n"),                                 SCAN_BAD,  0,  0   },
+    { RESP_REPLY | ON_RESP3, TEXT("_\r\n+X"), SCAN_DONE, 3, '_' },
+    { RESP_REPLY | ON_RESP3, TEXT("#t\r\n+X"), SCAN_DONE, 4, '#' },
+    { RESP_REPLY | ON_RESP3, TEXT(",3.14\r\n+X"), SCAN_DONE, 7, ',' },
+    { RESP_REPLY | ON_RESP3, TEXT("(3492890328409238509324850943850943825024385\r\n+X"), SCAN_DONE, 46, '(' },
+    { RESP_REPLY | ON_RESP3, TEXT("%0\r\n+X"), SCAN_DONE, 4, '%' },
+    { RESP_REPLY | ON_RESP3, TEXT("~0\r\n+X"), SCAN_DONE, 4, '~' },
+    { RESP_REPLY | ON_RESP3, TEXT("!5\r\nERR x\r\n+X"), SCAN_DONE, 11, '!' },
+    { RESP_REPLY | ON_RESP3, TEXT("=6\r\ntxt:ab\r\n+X"), SCAN_DONE, 12, '=' },
+    { RESP_REPLY | ON_RESP3, TEXT("%2\r\n+a\r\n:1\r\n+b\r\n*2\r\n_\r\n#f\r\n+X"), SCAN_DONE, 27, '%' },
+    { RESP_REPLY | ON_RESP3, TEXT("~2\r\n%1\r\n+a\r\n~1\r\n:1\r\n$1\r\nx\r\n+X"), SCAN_DONE, 27, '~' },
+    { RESP_REPLY | ON_RESP3, TEXT("|1\r\n+a\r\n:1\r\n$1\r\nx\r\n+X"), SCAN_DONE, 19, '|' },
+    { RESP_REPLY | ON_RESP3, TEXT("*2\r\n|2\r\n+a\r\n:1\r\n+b\r\n*1\r\n:1\r\n:7\r\n:8\r\n+X"), SCAN_DONE, 36, '*' },
+    { RESP_REPLY | ON_RESP3, TEXT("%1\r\n+a\r\n"), SCAN_MORE, 8, '%' },
+    { RESP_REPLY | ON_RESP3, TEXT(">1\r\n+a\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_REPLY | ON_RESP3, TEXT("*1\r\n>1\r\n+a\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_REPLY | ON_RESP3, TEXT("%-1\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_REPLY | ON_RESP3, TEXT("$?\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_REPLY | ON_RESP3, TEXT("~-2\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_REPLY | ON_RESP3, TEXT("|x\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_REPLY | ON_RESP3, TEXT("%18446744073709551615\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_REPLY | ON_RESP3, TEXT("=x\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_ASIDE | ON_RESP3, TEXT(">2\r\n+message\r\n*1\r\n:1\r\n:1"), SCAN_DONE, 22, '>' },
+    { RESP_ASIDE | ON_RESP3, TEXT("|1\r\n+ttl\r\n:9\r\n:1"), SCAN_DONE, 14, '|' },
+    { RESP_ASIDE | ON_RESP3, TEXT(">0\r\n:1"), SCAN_DONE, 4, '>' },
+    { RESP_ASIDE | ON_RESP3, TEXT("+OK\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_ASIDE | ON_RESP3, TEXT("*1\r\n:1\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_ASIDE | ON_RESP3, TEXT(">2\r\n>1\r\n:1\r\n:2\r\n"), SCAN_BAD, 0, 0 },
+    { RESP_ITEMS | ON_RESP3, TEXT("*2\r\n|1\r\n+a\r\n:1\r\n$1\r\na\r\n_\r\n_"), SCAN_DONE, 26, '*' },
+    { RESP_ITEMS | ON_RESP3, TEXT("~2\r\n+a\r\n+b\r\n"), SCAN_BAD, 0, 0 },
     { MC_LINE,    TEXT("STORED\r\nX"),                            SCAN_DONE, 8,  '+' },
     { MC_LINE,    TEXT("12\r\n"),                                 SCAN_DONE, 4,  '+' },
     { MC_LINE,    TEXT("SERVER_ERROR out of memory\r\n"),         SCAN_DONE, 28, 'E' },
@@ -427,7 +495,8 @@ static void prove_replies_survive_any_cut(void)
             struct asked asked[] = {{.next = 1, .check = nut_check(lit("a"))},
                                     {.next = NUT_NO_KEY, .check = nut_check(lit("b"))}};
             enum scan got = SCAN_MORE;
-            nut_reply_begin(&r, replies[i].expect, asked, 0);
+            nut_reply_begin(&r, (enum expect)(replies[i].expect % ON_RESP3), asked, 0);
+            r.resp3 = replies[i].expect >= ON_RESP3;
             while (got == SCAN_MORE && at < in.len) {
                 size_t n = least_of(step, in.len - at);
                 char *shown = exact(in.at + at, n);
@@ -455,7 +524,18 @@ static const struct {
 } merges[] = {
     { "sum", SUM, 2, {":2\r\n", ":40\r\n"}, {0, 1, 0}, 3, ":42\r\n" },
     { "sum of what is no number", SUM, 2, {":2\r\n", "+OK\r\n"}, {0, 1}, 2,
-      "-ERR a server did not reply with a number: the request may have been applied\r\n" },
+      "-ERR a server's reply is none to what was asked: the request may have been applied\r\n" },
+    { "concat", CONCAT, 3, {"*2\r\n$1\r\na\r\n$-1\r\n", "*0\r\n", "*1\r\n*1\r\n:1\r\n"}, {0}, 0,
+      "*3\r\n$1\r\na\r\n$-1\r\n*1\r\n:1\r\n" },
+    { "concat of what is no array", CONCAT, 2, {"*1\r\n:1\r\n", ":1\r\n"}, {0}, 0,
+      "-ERR a server's reply is none to what was asked: the request may have been applied\r\n" },
+    { "same", SAME, 2, {"$2\r\nab\r\n", "$2\r\nab\r\n"}, {0}, 0, "$2\r\nab\r\n" },
+    { "least", LEAST, 3, {"*3\r\n:1\r\n:1\r\n:0\r\n", "*3\r\n:1\r\n:0\r\n:0\r\n", "*3\r\n:1\r\n:1\r\n:1\r\n"}, {0}, 0,
+      "*3\r\n:1\r\n:0\r\n:0\r\n" },
+    { "least of arrays that differ", LEAST, 2, {"*1\r\n:1\r\n", "*2\r\n:1\r\n:1\r\n"}, {0}, 0,
+      "-ERR a server's reply is none to what was asked: the request may have been applied\r\n" },
+    { "found", FOUND, 3, {"$-1\r\n", "$1\r\na\r\n", "$1\r\nb\r\n"}, {0}, 0, "$1\r\na\r\n" },
+    { "found nowhere", FOUND, 2, {"$-1\r\n", "$-1\r\n"}, {0}, 0, "$-1\r\n" },
     { "zip", ZIP, 2, {"*2\r\n$1\r\na\r\n$-1\r\n", "*1\r\n$1\r\nb\r\n"}, {0, 1, 0}, 3,
       "*3\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n" },
     { "zip of nested values", ZIP, 2, {"*1\r\n*2\r\n:1\r\n$2\r\n\r\n\r\n", "*1\r\n+x\r\n"}, {1, 0}, 2,
@@ -1002,6 +1082,7 @@ int main(void)
     prove_memory_has_an_end_and_spares_go_back();
     prove_a_ring_without_memory_stays();
     prove_every_command_is_found_and_nothing_else();
+    prove_own_commands_come_before_those_of_the_table();
     prove_keys_are_found_where_they_stand();
     prove_requests_survive_any_cut_and_no_memory();
     prove_lines_have_an_end();
