@@ -7863,31 +7863,34 @@ static struct bytes refusal_reason(enum way way)
     case ADMIN:   return lit(" is not served by this proxy: it concerns one server by itself\r\n");
     case ONE: case EACH: case ANY: case ALL: case HERE: case SUBS: case NEVER: case UNKNOWN: break;
     }
-    return lit(" is not served by this proxy\r\n");
+    return lit(" is not served by this proxy: it is not built\r\n");
 }
 
 #define WRONG_PASSWORD "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
 
-/* Whether the password of a client is right.  Where the pool asks for none, that of the
- * default user may be any. */
-static bool client_may_enter(const struct client *c, struct bytes user, struct bytes password)
+/* A client gives its password; whether that is right.  Where the pool asks for none, that of
+ * the default user may be any.  Who was trusted stays so, as with Redis. */
+static bool client_enter(struct client *c, struct bytes user, struct bytes password)
 {
     const char *ours = c->pool->conf->redis_auth;
-    bool same = ours == NULL || same_secret(password, bytes_of(ours));
-    return same && bytes_same(user, lit("default"));
+    bool right = (ours == NULL || same_secret(password, bytes_of(ours))) && bytes_same(user, lit("default"));
+    c->known = c->known || right;
+    return right;
 }
 
 static bool here_auth(struct request *r, const struct frame *f)
 {
     struct client *c = r->client;
-    bool old = f->argc == 2;                /* AUTH password: twemproxy's words */
+    bool old = f->argc == 2;                /* AUTH password: as twemproxy has it, whose client is out then */
     if (f->argc > 3) {
         request_say(r, lit("-ERR syntax error\r\n"));
     } else if (old && c->pool->conf->redis_auth == NULL) {
         request_say(r, lit("-ERR Client sent AUTH, but no password is set\r\n"));
+    } else if (client_enter(c, old ? lit("default") : frame_arg(f, 1), frame_arg(f, f->argc - 1))) {
+        request_say(r, lit("+OK\r\n"));
     } else {
-        c->known = client_may_enter(c, old ? lit("default") : frame_arg(f, 1), frame_arg(f, f->argc - 1));
-        request_say(r, c->known ? lit("+OK\r\n") : old ? lit("-ERR invalid password\r\n") : lit(WRONG_PASSWORD));
+        c->known = c->known && !old;
+        request_say(r, old ? lit("-ERR invalid password\r\n") : lit(WRONG_PASSWORD));
     }
     return true;
 }
@@ -8141,9 +8144,7 @@ static uint32_t hello_options(const struct frame *f, uint32_t *auth, uint32_t *n
 static bool hello_enter(struct request *r, const struct frame *f, uint32_t auth, uint32_t name)
 {
     struct client *c = r->client;
-    if (auth > 0)
-        c->known = client_may_enter(c, frame_arg(f, auth), frame_arg(f, auth + 1));
-    if (auth > 0 && !c->known)
+    if (auth > 0 && !client_enter(c, frame_arg(f, auth), frame_arg(f, auth + 1)))
         request_say(r, lit(WRONG_PASSWORD));
     else if (!c->known)
         request_say(r, lit("-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO"
@@ -8438,7 +8439,7 @@ static bool here_getkeys(struct request *r, const struct frame *f)
         request_say(r, lit("-ERR Invalid command specified\r\n"));
     else if (!command_fits(c, g.argc) || refusal != NULL)
         request_say(r, lit("-ERR Invalid number of arguments specified for command\r\n"));
-    else if (c->keys >= WORD1 || (ks.n == 0 && ks.also == 0))
+    else if (c->keys >= WORD1 || c->keys == NONE)
         request_say(r, lit("-ERR The command has no key arguments\r\n"));
     else {
         request_say_number(r, '*', ks.n + (ks.also > 0));

@@ -73,14 +73,14 @@ for part in $parts; do
     live)    run live pytests nutproxy 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
                  tests/test_process.py tests/test_logs.py tests/test_reload.py tests/test_clients.py \
                  tests/test_steady.py tests/test_commands.py tests/test_flow.py tests/test_tools.py \
-                 tests/test_workers.py tests/test_small.py ;;
+                 tests/test_workers.py tests/test_small.py tests/test_today.py ;;
     beside)  run beside pytests nutproxy 1 tests/test_routing.py tests/test_beside.py tests/test_consumers.py \
                  tests/test_convert.py ;;
     poll)    run poll pytests build/poll 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
-                 tests/test_process.py tests/test_reload.py tests/test_flow.py tests/test_workers.py ;;
+                 tests/test_process.py tests/test_reload.py tests/test_flow.py tests/test_workers.py tests/test_today.py ;;
     asan)    run asan pytests build/asan 3 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
                  tests/test_process.py tests/test_reload.py tests/test_flow.py tests/test_convert.py \
-                 tests/test_workers.py ;;
+                 tests/test_workers.py tests/test_today.py ;;
     torture) run torture pytests build/torture 3 tests/test_torture.py ;;
     esac
 done

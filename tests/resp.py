@@ -6,7 +6,8 @@
         c.in_step()                             # every reply so far was one of ours
 
 A reply stays the bytes that came, so that two servers can be compared byte by
-byte.  What is not RESP2 to the letter is a failure, and so is silence.
+byte.  What is not RESP2 to the letter is a failure, and so is silence.  With
+`resp3` the connection begins with HELLO 3, and replies are RESP3.
 """
 import collections
 import itertools
@@ -17,6 +18,7 @@ import socket
 from nut import SLOW, dial
 
 HEAD = re.compile(rb"\+[^\r\n]*|-[^\r\n]+|:(0|-?[1-9][0-9]*)|[$*](-1|0|[1-9][0-9]*)")
+HEAD3 = re.compile(HEAD.pattern + rb"|_|#[tf]|,[^\r\n]+|\(-?[0-9]+|[=!~%|>](0|[1-9][0-9]*)")
 
 
 class Closed(AssertionError):
@@ -68,6 +70,7 @@ class Splitter:
         self.held = bytearray()     # from the start of the reply that is not whole yet
         self.at = 0                 # how far it was looked at
         self.open = 1               # values that it still lacks
+        self.form = HEAD
 
     def feed(self, data):
         self.held += data
@@ -88,15 +91,17 @@ class Splitter:
                 "a reply line without end: %s" % brief(self.held[self.at:])
             return False
         head = bytes(self.held[self.at:end])
-        assert HEAD.fullmatch(head), "not RESP2: %s" % brief(head)
+        assert self.form.fullmatch(head), "not RESP: %s" % brief(head)
         kind, after, more = head[:1], end + 2, 0
-        if kind == b"$" and head != b"$-1":
+        if kind in b"$=!" and head != b"$-1":
             after += int(head[1:]) + 2
             if len(self.held) < after:
                 return False
             assert self.held[after - 2:after] == b"\r\n", "%r and no CR LF after the value" % head
-        elif kind == b"*":
+        elif kind in b"*~>":
             more = max(int(head[1:]), 0)
+        elif kind in b"%|":
+            more = 2 * int(head[1:]) + (kind == b"|")       # an attribute is no value
         self.at = after
         self.open += more - 1
         return True
@@ -106,11 +111,15 @@ class Resp:
     """A connection.  `where` is (host, port) or the path of a unix socket."""
     tokens = itertools.count(1)
 
-    def __init__(self, where, timeout=20):
+    def __init__(self, where, timeout=20, resp3=False):
         self.timeout = timeout * SLOW
         self.sock = dial(where, self.timeout)
         self.splitter = Splitter()
         self.got = collections.deque()      # replies that nobody asked for yet
+        if resp3:
+            self.splitter.form = HEAD3
+            self.hello = self.ask("HELLO", "3")
+            assert self.hello.startswith(b"%"), self.hello
 
     def __enter__(self):
         return self
