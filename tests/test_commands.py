@@ -89,10 +89,11 @@ def test_what_is_not_in_the_list_is_refused_with_a_reason_and_nothing_is_unknown
     assert not wrong, wrong
 
 
-def test_rows_that_are_newer_than_the_server_reach_it_and_it_says_that_it_is_too_old(both):
+@pytest.mark.parametrize("resp3", (False, True), ids=("RESP2", "RESP3"))
+def test_rows_that_are_newer_than_the_server_reach_it_and_it_says_that_it_is_too_old(both, resp3):
     server, proxy = both
     ours = tables(both)[1]
-    with Resp(proxy.where("alpha")) as c, Resp((server.host, server.port)) as direct:
+    with Resp(proxy.where("alpha"), resp3=resp3) as c, Resp((server.host, server.port), resp3=resp3) as direct:
         for name in sorted(NEWER & set(ours)):
             if name.startswith("client|"):
                 continue                    # answered by the proxy: test_today.py

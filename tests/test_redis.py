@@ -19,7 +19,7 @@ import pytest
 
 from nut import NUTCRACKER, SLOW, Stage, can_connect, free_port, pool, wait_for
 from redis_rows import (BAD_COUNTS, BROKEN, ELSEWHERE_TESTED, ENDLESS, HERE, INLINE, LIBRARY, NO_KEYS,
-                        REFUSED, SCRIPT, SERVED, SETTING, SHA, SLOPPY, TOGETHER, rows)
+                        REFUSED, SCRIPT, SERVED, SETTING, SHA, SLOPPY, SUBCOMMANDS_ELSEWHERE, TOGETHER, rows)
 from resp import Resp, array, brief, bulk, command, pieces, word
 
 MIB = 1 << 20
@@ -236,8 +236,17 @@ def test_the_tables_of_this_file_name_every_command_of_the_server(house):
     served = {line.lstrip("~").split()[0].lower() for t in SERVED.values() for line in rows(t)}
     if b"redis_version:7.0" not in house.one.ask("INFO", "server"):
         pytest.skip("the tables are those of Redis 7.0")
-    assert served | HERE | ELSEWHERE_TESTED | REFUSED == names
+    assert (served | HERE | ELSEWHERE_TESTED | REFUSED) == names
     assert not served & REFUSED
+
+
+def test_the_tables_name_every_subcommand_that_is_served(house):
+    told = set()
+    with house.client() as c:
+        for word in set(re.findall(rb"\$\d+\r\n([a-z-]+\|[a-z-]+)\r\n", c.ask("COMMAND"))):
+            told.add(word.decode())
+    asked = {"|".join(line.lstrip("~").lower().split()[:2]) for t in SERVED.values() for line in rows(t)}
+    assert len(told) > 40 and told == (told & asked) | SUBCOMMANDS_ELSEWHERE, told ^ SUBCOMMANDS_ELSEWHERE - asked
 
 
 def test_a_dumped_value_can_be_restored(house):

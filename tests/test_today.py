@@ -9,7 +9,7 @@ import pytest
 
 from fake import Fake
 from nut import NUTPROXY, free_port, ini, pool, wait_for
-from resp import HEAD3, Resp, array, bulk, command
+from resp import HEAD3, Resp, array, bulk, command, pieces
 
 OK = b"+OK\r\n"
 REFUSED = re.compile(rb"-ERR command '[a-z|-]+' is not served by this proxy: \S.*\r\n")
@@ -244,6 +244,17 @@ def test_who_is_ejected_has_no_part_in_reads_of_all_and_fails_writes_of_all(shar
         assert c.ask("SCRIPT", "LOAD", "return 1").startswith(b"-ERR ")
 
 
+def test_large_values_flow_in_resp3_however_they_are_cut(house):
+    proxy, rng = house[2], random.Random(5)
+    with Resp(proxy.where("alpha"), resp3=True) as c:
+        values = {b"%d:large" % i: rng.randbytes(rng.choice((0, 1, 100, 9000, 70000, 1 << 20))) for i in range(24)}
+        commands = [("SET", k, v) for k, v in values.items()] + [("GET", k) for k in values] * 2 + [("MGET", *values)]
+        got = c.pipeline(commands, pieces(rng, 16))
+        whole = [bulk(v) for v in values.values()]
+        assert got == [OK] * len(values) + whole * 2 + [array(*whole)]
+        c.in_step()
+
+
 # ------------------------------------------------------------------ CLIENT and the like
 
 def test_a_client_tells_of_itself_and_is_listed(house):
@@ -388,7 +399,9 @@ def test_a_message_goes_to_the_server_of_its_channel(house):
         assert values(c.ask("PUBSUB", "NUMSUB", "news")) == [b"news", 1]
         for i in range(10):
             assert c.ask("PUBLISH", "news", "hello %d" % i) == b":1\r\n"
-        assert c.ask("SPUBLISH", "news", "x") == b":0\r\n"
+        assert c.ask("SPUBLISH", "news", "x") == b":0\r\n" and c.ask("PUBSUB", "SHARDCHANNELS") == b"*0\r\n"
+        assert c.ask("PUBSUB", "SHARDNUMSUB", "news") == array(bulk("news"), b":0\r\n")
+        assert c.ask("PUBSUB", "NUMSUB") == b"*0\r\n"
     got = [s.get_message(timeout=0.2) for s in subscribed]
     assert sum(m is not None for m in got) == 1
     for s in subscribed:
