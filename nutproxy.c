@@ -7022,8 +7022,7 @@ static void tell_hello(struct request *r, uint32_t protocol)
         request_say(r, lit("-NOPROTO unsupported protocol version\r\n"));   /* its servers have no RESP3 */
         return;
     }
-    c->barrier = c->barrier || c->resp3 != (protocol == 3);
-    c->resp3 = r->resp3 = protocol == 3;
+    r->resp3 = protocol == 3;
     request_say_map(r, 7);
     request_say_text(r, "server");
     request_say_text(r, "redis");
@@ -7039,6 +7038,10 @@ static void tell_hello(struct request *r, uint32_t protocol)
     request_say_text(r, "master");
     request_say_text(r, "modules");
     request_say(r, lit("*0\r\n"));
+    if (request_is_refused(r))
+        return;                             /* without memory all stays as it was */
+    c->barrier = c->barrier || c->resp3 != r->resp3;
+    c->resp3 = r->resp3;
 }
 
 /* A server's cursor becomes ours, which tells the server, too; 0: all have been scanned. */
@@ -7457,7 +7460,8 @@ static void lane_lost(struct lane *lane, int why)
     if (!late)
         server_count_loss(s, why);
     server_tell_loss(s, why, idle);
-    bool fell = !idle && !late && server_failed(s, why);
+    bool fell = !idle && !late && why != WHY_HELLO &&   /* it is well, but for those who speak RESP3 */
+                server_failed(s, why);
     struct part *later = lane_unsent(lane, wrote), *sent = lane->first;
     lane->first = lane->last = NULL;
     parts_fail(sent, why, wrote);

@@ -203,6 +203,15 @@ def test_servers_without_resp3_are_not_offered_as_such(shared):
         c.in_step()
 
 
+def test_a_server_that_refuses_resp3_is_not_down_for_others(shared):
+    """It does not even tell its version."""
+    proxy = shared.nutproxy({"alpha": pool([Fake(lambda link, words: bulk("x") if words[0] == b"GET" else b"-ERR no\r\n")])})
+    with Resp(proxy.where("alpha")) as two, Resp(proxy.where("alpha"), resp3=True) as three:
+        for _ in range(20):
+            assert three.ask("GET", "a").startswith(b"-ERR Server does not speak RESP3")
+            assert two.ask("GET", "a") == bulk("x")
+
+
 def test_hello_and_info_are_answered_when_no_server_is(shared):
     proxy = shared.nutproxy({"alpha": pool(["127.0.0.1:%d:1" % free_port(), "127.0.0.1:%d:1" % free_port()])})
     with Resp(proxy.where("alpha"), resp3=True) as c:
