@@ -78,13 +78,13 @@ class Wire:
             self.more()
 
     def frame(self):
-        """One whole RESP2 value, as it came."""
+        """One whole RESP value, as it came."""
         line = self.line()
-        if line[:1] == b"$" and line[1:2] != b"-":
+        if line[:1] in b"$=" and line[1:2] != b"-":
             return line + self.exactly(int(line[1:]) + 2)
-        if line[:1] == b"*" and line[1:2] != b"-":
-            return line + b"".join(self.frame() for _ in range(int(line[1:])))
-        if line[:1] not in b"+-:$*":
+        if line[:1] in b"*%" and line[1:2] != b"-":
+            return line + b"".join(self.frame() for _ in range(int(line[1:]) * (2 if line[:1] == b"%" else 1)))
+        if line[:1] not in b"+-:$*_":
             raise AssertionError("not RESP: %r" % line)
         return line
 

@@ -78,6 +78,34 @@ class RedisCaller(Caller):
         self.judge("PING", link.frame(), b"+PONG\r\n", b"-ERR ")
 
 
+class TodayCaller(Caller):
+    """What clients begin with, what all servers are asked, and both protocols in turn."""
+
+    def round(self, link):
+        three = self.random.choice([True, False])
+        key, name = b"today:%d" % self.number, b"caller-%d" % self.number
+        asked = [((b"HELLO", b"3" if three else b"2", b"SETNAME", name), b"%7\r\n" if three else b"*14\r\n"),
+                 ((b"CLIENT", b"GETNAME"), b"$%d\r\n%s\r\n" % (len(name), name)),
+                 ((b"DBSIZE",), b":"), ((b"SCAN", b"0"), b"*2\r\n$"), ((b"KEYS", b"none*"), b"*0\r\n"),
+                 ((b"SCRIPT", b"EXISTS", b"f" * 40), b"*1\r\n:0\r\n"), ((b"TIME",), b"*2\r\n$10"),
+                 ((b"COMMAND", b"COUNT"), b":"), ((b"RANDOMKEY",), (b"$", b"_"))]
+        for words, wanted in asked:
+            link.say(command(*words))
+            got = link.frame()
+            self.judge(words, wanted if got.startswith(wanted) else got, wanted, b"-ERR ")
+            if words[0] == b"HELLO" and got.startswith(b"-"):
+                return                      # and it is not known which protocol is spoken
+            if words[0] == b"HELLO":
+                link.say(command(b"HSET", key, b"f", b"v"), command(b"HGETALL", key), command(b"MGET", key + b"1", key + b"2"))
+                if not link.frame().startswith(b"-"):
+                    self.judge("HGETALL", link.frame(), b"%s$1\r\nf\r\n$1\r\nv\r\n" % (b"%1\r\n" if three else b"*2\r\n"),
+                               b"-ERR ")
+                else:
+                    link.frame()
+                null = b"_\r\n" if three else b"$-1\r\n"
+                self.judge("MGET", link.frame(), b"*2\r\n" + 2 * null, b"-ERR ")
+
+
 class MemcachedCaller(Caller):
     def round(self, link):
         size = self.random.choice([0, 1, 100, 3000, 9000, 70000])
@@ -123,3 +151,7 @@ def test_redis_traffic_is_right_or_refused_without_memory(stage):
 
 def test_memcached_traffic_is_right_or_refused_without_memory(stage):
     torture(stage, [stage.memcached() for _ in range(4)], "memcached", MemcachedCaller)
+
+
+def test_what_clients_of_today_ask_is_right_or_refused_without_memory(stage):
+    torture(stage, [stage.redis() for _ in range(3)], "redis", TodayCaller)
