@@ -77,11 +77,13 @@
 /* A broken promise of ours.  A proxy that goes on may hand one client another
  * client's data, so this stays on in production. */
 #define must(c) \
-    do { if (!(c)) must_not_be(__FILE__ ": must(" #c ")\n"); } while (0)
+    do { if (!(c)) must_not_be(#c); } while (0)
 
 _Noreturn static void must_not_be(const char *what)
 {
+    fputs(__FILE__ ": must(", stderr);
     fputs(what, stderr);
+    fputs(")\n", stderr);
     abort();
 }
 
