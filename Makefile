@@ -9,7 +9,7 @@
 # make clean
 
 PREFIX  = /usr/local
-CFLAGS  = -Os -g
+CFLAGS  = -Oz -g
 WARN    = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla
 HARDEN  = -fPIE -fstack-protector-strong
 SMALL   = -ffunction-sections -fdata-sections -Wl,--gc-sections -fno-asynchronous-unwind-tables -Wl,-z,noseparate-code
