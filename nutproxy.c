@@ -10701,7 +10701,7 @@ static bool house_write_pid(struct house *h)
 static bool house_daemonize(void)
 {
     for (int i = 0; i < 2; i++) {
-        pid_t pid = fork();
+        pid_t pid = _Fork();                /* there are no threads yet that fork had to look after */
         if (pid == -1)
             return false;
         if (pid > 0)
