@@ -11346,10 +11346,10 @@ static bool house_signals(struct house *h)
     sigemptyset(&set);
     for (size_t i = 0; i < countof(ours); i++)
         sigaddset(&set, ours[i]);
-    signal(SIGPIPE, SIG_IGN);
-    int fd = pthread_sigmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    sigaddset(&set, SIGPIPE);               /* and never read: who writes is told EPIPE */
     h->signals = (struct watch){.ready = house_signal, .loop = &h->loop, .fd = fd};
-    return fd != -1 && watch_for(&h->signals, SEES_IN);
+    return fd != -1 && pthread_sigmask(SIG_BLOCK, &set, NULL) == 0 && watch_for(&h->signals, SEES_IN);
 }
 
 static bool house_threads(struct house *h)
