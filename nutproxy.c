@@ -5087,30 +5087,24 @@ static void loop_free(struct loop *l)
 struct letter { struct letter *next; struct mailbox *back; int kind; };
 
 struct mailbox {
-    pthread_mutex_t lock;
-    struct letter  *first, *last;
-    int             fd;                     /* an eventfd: readable when there is post */
-    struct watch    watch;
+    _Atomic(struct letter *) last;          /* the newest; each has the one before it as `next` */
+    int                      fd;            /* an eventfd: readable when there is post */
+    struct watch             watch;
 };
 
 static bool mailbox_open(struct mailbox *box, int flags)
 {
     *box = (struct mailbox){.fd = eventfd(0, EFD_CLOEXEC | flags)};
-    pthread_mutex_init(&box->lock, NULL);
     return box->fd != -1;
 }
 
 static void mailbox_post(struct mailbox *box, struct letter *letter)
 {
     uint64_t one = 1;
-    letter->next = NULL;
-    pthread_mutex_lock(&box->lock);
-    if (box->last == NULL)
-        box->first = letter;
-    else
-        box->last->next = letter;
-    box->last = letter;
-    pthread_mutex_unlock(&box->lock);
+    struct letter *before = atomic_load(&box->last);
+    do
+        letter->next = before;
+    while (!atomic_compare_exchange_weak(&box->last, &before, letter));     /* which renews `before` */
     if (write(box->fd, &one, sizeof one) == -1)
         must(errno == EAGAIN);              /* it says "there is post" already */
 }
@@ -5121,10 +5115,12 @@ static struct letter *mailbox_take(struct mailbox *box)
     uint64_t count;
     if (read(box->fd, &count, sizeof count) == -1 && errno != EAGAIN && errno != EINTR)
         return NULL;
-    pthread_mutex_lock(&box->lock);
-    struct letter *first = box->first;
-    box->first = box->last = NULL;
-    pthread_mutex_unlock(&box->lock);
+    struct letter *first = NULL;
+    for (struct letter *l = atomic_exchange(&box->last, NULL), *before; l != NULL; l = before) {
+        before = l->next;
+        l->next = first;
+        first = l;
+    }
     return first;
 }
 /* } 10 */
