@@ -9586,44 +9586,75 @@ static void admin_free(struct admin *a)
  * What is done with a configuration, or with two, without running it.
  * ======================================================================== */
 
-/* All of an open file, in memory from malloc; NULL and *why when it cannot be had. */
-static char *stream_read(FILE *f, size_t *len, const char **why)
+/* A file to read, by its name ("-": stdin); -1: it cannot be opened. */
+static int file_open(const char *path)
 {
-    char *text = NULL;
-    size_t room = 0;
-    for (*len = 0; *len == room && *len <= NUT_CONF_MAX; *len += fread(text + *len, 1, room - *len, f)) {
-        room = room == 0 ? 16384 : room * 2;
-        char *more = realloc(text, room);
-        if (more == NULL) {
-            *why = strerror(ENOMEM);
-            free(text);
-            return NULL;
-        }
-        text = more;
+    return strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static void file_close(int fd)
+{
+    if (fd != -1 && fd != STDIN_FILENO)
+        close(fd);
+}
+
+/* What was read of a file and is not used yet: `text`, which is from malloc, from `from` to `len`. */
+struct stream { int fd; char *text; size_t room, from, len; };
+
+/* Read more, for which what is left may move: how much; 0: that was all; -1: it failed. */
+static ssize_t stream_more(struct stream *s)
+{
+    struct bytes left = {s->text + s->from, s->len - s->from};
+    if (left.len == s->room) {
+        size_t room = s->room == 0 ? 16384 : s->room * 2;
+        char *more = malloc(room);
+        if (more == NULL)
+            return -1;
+        copy(more, left);
+        free(s->text);
+        s->text = more;
+        s->room = room;
+    } else if (s->from > 0) {
+        memmove(s->text, left.at, left.len);
     }
-    if (!ferror(f) && *len <= NUT_CONF_MAX)
-        return text;
-    *why = ferror(f) ? strerror(errno) : "it is too large for a configuration";
-    free(text);
-    return NULL;
+    s->from = 0;
+    ssize_t n = read(s->fd, s->text + left.len, s->room - left.len);
+    s->len = left.len + (n > 0 ? (size_t)n : 0);
+    return n;
+}
+
+/* The next line, without its end; 0: there is none; -1: it cannot be read. */
+static ssize_t stream_line(struct stream *s, struct bytes *line)
+{
+    ssize_t more = 1;
+    for (size_t seen = 0; ; more = stream_more(s)) {
+        *line = (struct bytes){s->text + s->from, s->len - s->from};
+        seen = find(*line, seen, '\n');
+        if (seen < line->len || (more == 0 && seen > 0)) {
+            s->from += least_of(seen + 1, line->len);
+            line->len = seen;
+            return 1;
+        }
+        if (more <= 0)
+            return more;
+    }
 }
 
 /* The text of a file ("-": of stdin), in memory from malloc that the caller
  * frees; NULL and *why when it cannot be had. */
 static char *file_read(const char *path, size_t *len, const char **why)
 {
-    struct stat st;
-    char *text = NULL;
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
-    if (f == NULL || fstat(fileno(f), &st) == -1)
-        *why = strerror(errno);
-    else if (S_ISDIR(st.st_mode))
-        *why = strerror(EISDIR);
-    else
-        text = stream_read(f, len, why);
-    if (f != NULL && f != stdin)
-        fclose(f);
-    return text;
+    struct stream s = {.fd = file_open(path)};
+    ssize_t n = s.fd == -1 ? -1 : 1;
+    while (n > 0 && s.len <= NUT_CONF_MAX)
+        n = stream_more(&s);
+    *why = n == -1 ? strerror(errno) : "it is too large for a configuration";
+    file_close(s.fd);
+    *len = s.len;
+    if (n == 0)
+        return s.text;
+    free(s.text);
+    return NULL;
 }
 
 static void queue_print(const struct queue *q, FILE *to)
@@ -9878,26 +9909,25 @@ static void route_print(const struct plan *plan, struct bytes key)
     say(stdout, "\t%08x\t%s\t%s\n", hash, s == NULL ? "-" : s->name, s == NULL ? "-" : server_address(s, address));
 }
 
-/* The keys of `from`, one a line, each given to `take`, as long as the output is
+/* The keys of a file, one a line, each given to `take`, as long as the output is
  * taken.  False: they cannot be read, which was said. */
-static bool lines_of(FILE *from, void (*take)(void *to, struct bytes key), void *to)
+static bool lines_of(int fd, void (*take)(void *to, struct bytes key), void *to)
 {
-    char *line = NULL;
-    size_t room = 0;
+    struct stream from = {.fd = fd};
+    struct bytes key;
     bool told = false;
-    for (ssize_t n; !ferror(stdout) && (n = getline(&line, &room, from)) != -1; ) {
-        size_t len = (size_t)n - (line[n - 1] == '\n');
-        if (len > 0 && line[len - 1] == '\r' && !told) {
+    ssize_t more = 0;
+    while (!ferror(stdout) && (more = stream_line(&from, &key)) > 0) {
+        if (key.len > 0 && key.at[key.len - 1] == '\r' && !told) {
             say(stderr, "nutproxy: keys end with a carriage return, which counts as part of them\n");
             told = true;
         }
-        take(to, (struct bytes){line, len});
+        take(to, key);
     }
-    bool all = ferror(stdout) || feof(from);
-    if (!all)
+    if (more == -1)
         say(stderr, "nutproxy: the keys cannot be read: %s\n", strerror(errno));
-    free(line);
-    return all;
+    free(from.text);
+    return more != -1;
 }
 
 static void route_take(void *to, struct bytes key) { route_print(to, key); }
@@ -9988,7 +10018,7 @@ static bool route_all(const struct route *r)
         ok = false;
     }
     if (ok && from_stdin)
-        ok = lines_of(stdin, route_take, &plan);
+        ok = lines_of(STDIN_FILENO, route_take, &plan);
     for (int i = from; ok && i < r->words.operands; i++)
         route_print(&plan, bytes_of(r->words.argv[1 + i]));
     plan_free(&plan);
@@ -10207,7 +10237,7 @@ static const struct pool_conf *diff_before(const struct conf *old, const struct 
 
 /* Count keys for all pools that both have: what becomes of them, in the order of
  * the pools, in *list.  False: that failed, which was said. */
-static bool diff_count(const struct conf *old, const struct conf *new, struct mem *m, FILE *keys, struct diff **list)
+static bool diff_count(const struct conf *old, const struct conf *new, struct mem *m, int keys, struct diff **list)
 {
     struct diff **end = list;
     for (uint32_t i = 0; i < new->pools; i++) {
@@ -10224,19 +10254,19 @@ static bool diff_count(const struct conf *old, const struct conf *new, struct me
     return lines_of(keys, diff_take, *list);
 }
 
-/* Compare all pools that both have; `keys`: by these, not over the key space.
+/* Compare all pools that both have; `keys`, unless -1: by these, not over the key space.
  * False: that failed, which was said. */
-static bool diff_all(const struct conf *old, const struct conf *new, struct mem *m, FILE *keys)
+static bool diff_all(const struct conf *old, const struct conf *new, struct mem *m, int keys)
 {
     struct diff *list = NULL;
-    bool ok = keys == NULL || diff_count(old, new, m, keys, &list), room = true;
+    bool ok = keys == -1 || diff_count(old, new, m, keys, &list), room = true;
     for (uint32_t i = 0; i < new->pools && ok && room; i++) {
         const struct pool_conf *before = diff_before(old, &new->pool[i], true);
         if (before == NULL)
             continue;
-        struct diff *d = keys == NULL ? diff_open(m, before, &new->pool[i]) : list;
-        room = d != NULL && (keys != NULL || diff_space(d, m)) && diff_print(d, m, keys != NULL);
-        list = keys == NULL ? NULL : d->next;
+        struct diff *d = keys == -1 ? diff_open(m, before, &new->pool[i]) : list;
+        room = d != NULL && (keys != -1 || diff_space(d, m)) && diff_print(d, m, keys != -1);
+        list = keys == -1 ? NULL : d->next;
         if (d != NULL)
             diff_free(d, m);
     }
@@ -10257,8 +10287,7 @@ static int tool_diff(int argc, char **argv)
     static const struct option_row rows[] = { { "keys", 'k', true, true }, { "help", 'h', false, false } };
     struct words words = {.argc = argc, .argv = argv};
     const char *path = NULL;
-    FILE *keys = NULL;
-    int c, from_stdin = 0;
+    int c, from_stdin = 0, keys = -1;
     while ((c = option_next(&words, rows, countof(rows))) != OPTIONS_END) {
         if (c != 'k')
             return tool_bad_option(c, &words, diff_usage);
@@ -10270,7 +10299,7 @@ static int tool_diff(int argc, char **argv)
     from_stdin = (path != NULL && strcmp(path, "-") == 0) + (strcmp(file[0], "-") == 0) + (strcmp(file[1], "-") == 0);
     if (from_stdin > 1)
         return tool_bad("only one of them can be stdin", NULL, diff_usage);
-    if (path != NULL && (keys = strcmp(path, "-") == 0 ? stdin : fopen(path, "r")) == NULL) {
+    if (path != NULL && (keys = file_open(path)) == -1) {
         say(stderr, "nutproxy: '%s' cannot be read: %s\n", path, strerror(errno));
         return 1;
     }
@@ -10280,8 +10309,7 @@ static int tool_diff(int argc, char **argv)
     ok = ok && diff_all(&old, &new, &new.mem, keys);
     conf_free(&old);
     conf_free(&new);
-    if (keys != NULL && keys != stdin)
-        fclose(keys);
+    file_close(keys);
     return ok ? tool_end() : 1;
 }
 
