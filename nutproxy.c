@@ -10635,7 +10635,7 @@ static bool house_listen(struct house *h, struct setup *setup, const struct setu
         *door = house_door(before, &p->key.listen, i / pools);
         if (door->fd == -1 && i >= pools && p->key.listen.port == 0) {
             *door = setup->door[i % pools]; /* a path has one socket, which they share */
-            door->fd = fcntl(door->fd, F_DUPFD_CLOEXEC, 0);
+            door->fd = dup(door->fd);
         } else if (door->fd == -1) {
             *door = house_new_door(h, p, i / pools);
         }
