@@ -8252,6 +8252,10 @@ static bool here_info(struct request *r, const struct frame *f)
 {
     r->tell = TELL_INFO;
     r->about = info_sections(f);
+    if (r->about == 0) {
+        request_say_bulk(r, lit(""));
+        return true;
+    }
     request_ask_all(r, lit("*1\r\n$4\r\nINFO\r\n"), NULL, true);
     return false;
 }

@@ -150,7 +150,17 @@ def more_commands(p):
 
 def answered_here(p):
     return p.redis and p.one and p.hung_up() and not twemproxy_takes(p.one) and p.quiet() and \
-        p.verb in (b"PING", b"ECHO", b"SELECT", b"COMMAND", b"AUTH") and p.answer() != b"" and not p.error()
+        p.verb in (b"PING", b"ECHO", b"SELECT", b"COMMAND", b"AUTH", b"CLIENT", b"CONFIG", b"HELLO", b"RESET", b"TIME") and \
+        p.answer() != b"" and not p.error()
+
+
+def all_servers(p):
+    """Asked of all servers, or, for a version or the next keys, of one."""
+    if p.redis and p.one and len(p.one) == 2 and p.one[1] == b"HELP" and p.hung_up():
+        return p.sent(p.here) == [p.one] and not p.error()
+    asked = {b"DBSIZE", b"FUNCTION", b"HELLO", b"INFO", b"KEYS", b"PUBSUB", b"RANDOMKEY", b"SCAN", b"SCRIPT", b"SLOWLOG"}
+    return p.redis and p.one and p.hung_up() and not twemproxy_takes(p.one) and p.verb in asked and \
+        p.answer() != b"" and not p.error() and all(r[0].upper() in (p.verb, b"INFO") for r in p.sent(p.here))
 
 
 def command_table(p):
@@ -306,6 +316,9 @@ WHOLE = [
     Row("answered here",
         "PING x, ECHO, SELECT, AUTH user password and COMMAND x are answered by the proxy",
         "`HELLO CLIENT INFO PING x ECHO SELECT`, `AUTH user password`", answered_here),
+    Row("all servers",
+        "what concerns all servers is asked of them, and their replies merged; INFO tells versions",
+        "what asks all servers", all_servers),
     Row("COMMAND",
         "COMMAND tells what the proxy serves, not what some server has",
         "`COMMAND` tells what the proxy serves", command_table),
