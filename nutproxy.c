@@ -3119,6 +3119,9 @@ static const char *own_add(struct conf *c, struct own_list *list, struct bytes n
             return "needs names without blanks and control characters";
         own.name[i] = name.at[i] >= 'a' && name.at[i] <= 'z' ? (char)(name.at[i] - 32) : name.at[i];
     }
+    for (uint32_t i = 0; i < list->n; i++)
+        if (list->at[i].len == own.len && memcmp(list->at[i].name, own.name, own.len) == 0)
+            return "has a command twice";
     size_t size = list->n * sizeof own;
     struct own_command *at = list->n == NUT_OWN_MAX ? NULL : mem_resize(&c->mem, list->at, size, size, size + sizeof own);
     if (at == NULL)

@@ -465,6 +465,7 @@ def test_commands_are_denied_renamed_and_added_per_pool(shared):
     ("command_rename", "NOSUCH a", "names a command that there is not"),
     ("command_rename", "GET set", "gives a name that another command has"),
     ("command", "GET 2 1 1 1", "is a command already"),
+    ("deny", "KEYS keys", "has a command twice"),
     ("command", "a.b 2 1 1", "takes a name and four numbers"),
     ("command", "a.b 0 1 1 1", "takes a name and four numbers"),
     ("command", "a.b 2 1 2 1", "has keys where there are no words"),
