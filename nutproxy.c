@@ -7228,22 +7228,25 @@ static void tell_info(struct request *r)
     request_say_pen(r, &pen);
 }
 
+/* What is told also where servers do not answer; false: this is another request. */
+static bool request_tell(struct request *r)
+{
+    struct info_sum sum = {0};
+    if (r->tell == TELL_INFO) {
+        tell_info(r);
+    } else if (r->tell == TELL_HELLO) {
+        info_add(&sum, r);                  /* which notes the version */
+        tell_hello(r, r->about);
+    }
+    return r->tell == TELL_INFO || r->tell == TELL_HELLO;
+}
+
 /* Make one reply of the parts'.  A part that got none speaks for all. */
 static void request_merge(struct request *r)
 {
     struct mem *m = request_mem(r);
     struct queue reply[64], *all = reply;
-    struct info_sum sum = {0};
     bool unsent = true;
-    if (r->tell == TELL_INFO) {                         /* who does not answer is no matter */
-        tell_info(r);
-        return;
-    }
-    if (r->tell == TELL_HELLO) {
-        info_add(&sum, r);
-        tell_hello(r, r->about);
-        return;
-    }
     for (uint32_t i = 0; i < r->parts; i++) {
         unsent = unsent && r->part[i].fault.what != NULL && r->part[i].fault.unsent;
         if (r->fault.what == NULL)
@@ -7290,9 +7293,9 @@ static void request_close_part(struct request *r)
     must(r->open > 0);
     if (--r->open > 0)
         return;
-    if (!r->plain && r->client != NULL)
+    if (!r->plain && r->client != NULL && !request_tell(r))
         request_merge(r);
-    else if (r->parts == 1)
+    else if (r->plain && r->parts == 1)
         r->fault = r->part->fault;
     if (request_is_refused(r))
         nut_queue_free(request_mem(r), &r->reply);      /* half a reply is none */
