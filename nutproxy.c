@@ -59,9 +59,9 @@
 #include "nutproxy.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ===========================================================================
  * 1. GROUND                                                                {
@@ -79,11 +79,18 @@
 #define must(c) \
     do { if (!(c)) must_not_be(#c); } while (0)
 
+/* Say a text on stderr.  Where that is not taken there is nobody to tell. */
+static void say_text(const char *text)
+{
+    if (write(STDERR_FILENO, text, strlen(text)) == -1)
+        return;
+}
+
 _Noreturn static void must_not_be(const char *what)
 {
-    fputs(__FILE__ ": must(", stderr);
-    fputs(what, stderr);
-    fputs(")\n", stderr);
+    say_text(__FILE__ ": must(");
+    say_text(what);
+    say_text(")\n");
     abort();
 }
 
@@ -226,8 +233,18 @@ static size_t number_write(char *to, uint64_t n)
  * width behind - or 0, a precision or .* of %s.  A libc's are ten times as large,
  * and most of that is for floating point, of which we have none. */
 
-/* Where a text goes: to `to`, as far as there is room, or by way of it to a file. */
-struct out { char *to; size_t room, len; FILE *file; };
+/* Where a text goes: to `to`, as far as there is room, or by way of it to a file, if `fd` is not 0. */
+struct out { char *to; size_t room, len; int fd; bool failed; };
+
+static void out_flush(struct out *o)
+{
+    for (size_t at = 0; at < o->len && !o->failed; ) {
+        ssize_t n = write(o->fd, o->to + at, o->len - at);
+        o->failed = n == -1;
+        at += n == -1 ? 0 : (size_t)n;
+    }
+    o->len = 0;
+}
 
 static void out_put(struct out *o, struct bytes b)
 {
@@ -236,10 +253,9 @@ static void out_put(struct out *o, struct bytes b)
         copy(o->to + o->len, (struct bytes){b.at, n});
         o->len += n;
         b = bytes_from(b, n);
-        if (b.len == 0 || o->file == NULL)
+        if (b.len == 0 || o->fd == 0)
             return;
-        fwrite(o->to, 1, o->len, o->file);
-        o->len = 0;
+        out_flush(o);
     }
 }
 
@@ -341,15 +357,25 @@ static size_t text_in(char *to, size_t room, const char *format, ...)
 }
 
 __attribute__((format(printf, 2, 3)))
-static void say(FILE *file, const char *format, ...)
+static void print(struct out *o, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    out_format(o, format, args);
+    va_end(args);
+}
+
+/* On stderr. */
+__attribute__((format(printf, 1, 2)))
+static void say(const char *format, ...)
 {
     char own[512];
-    struct out o = {.to = own, .room = sizeof own, .file = file};
+    struct out o = {.to = own, .room = sizeof own, .fd = STDERR_FILENO};
     va_list args;
     va_start(args, format);
     out_format(&o, format, args);
     va_end(args);
-    fwrite(own, 1, o.len, file);
+    out_flush(&o);
 }
 
 /* ---- lists */
@@ -3884,28 +3910,28 @@ static const char conf_sample_more[] =
     "    127.0.0.1:11404:1\n";
 
 /* Print every key with its meaning and default: a configuration that works. */
-static void conf_sample(FILE *to)
+static void conf_sample(struct out *to)
 {
-    fputs("; Every key of nutproxy, what it decides, and its default: behind a semicolon, or said.\n"
+    out_put(to, lit("; Every key of nutproxy, what it decides, and its default: behind a semicolon, or said.\n"
           "; This is what `nutproxy --print-config` prints.\n\n"
-          "; The process.\n[nutproxy]\n", to);
+          "; The process.\n[nutproxy]\n"));
     for (size_t i = 0; i < countof(process_key); i++)
-        say(to, "\n; %s\n; %s = %s\n", key_doc(&process_key[i]), key_name(&process_key[i]),
+        print(to, "\n; %s\n; %s = %s\n", key_doc(&process_key[i]), key_name(&process_key[i]),
             key_preset(&process_key[i]));
-    fputs("\n; A pool of servers: one section for each, named as you like.\n[alpha]\n", to);
+    out_put(to, lit("\n; A pool of servers: one section for each, named as you like.\n[alpha]\n"));
     for (size_t i = 0; i < countof(pool_key); i++) {
         const struct key *k = &pool_key[i];
         const char *value = conf_sample_value(i), *preset = key_preset(k);
-        say(to, "\n; %s", key_doc(k));
+        print(to, "\n; %s", key_doc(k));
         if (value != NULL && preset[0] != '!')
-            say(to, " (default: %s)", preset);
-        fputs("\n", to);
+            print(to, " (default: %s)", preset);
+        out_put(to, lit("\n"));
         if (value != NULL)
-            say(to, "%s =%s%s\n", key_name(k), value[0] == '\n' ? "" : " ", value);
+            print(to, "%s =%s%s\n", key_name(k), value[0] == '\n' ? "" : " ", value);
         else
-            say(to, "; %s = %s\n", key_name(k), preset);
+            print(to, "; %s = %s\n", key_name(k), preset);
     }
-    fputs(conf_sample_more, to);
+    out_put(to, bytes_of(conf_sample_more));
 }
 /* } 7 */
 
@@ -4669,7 +4695,6 @@ static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <time.h>
-#include <unistd.h>
 #ifdef NUT_POLL
 #include <poll.h>
 #else
@@ -9671,10 +9696,18 @@ static char *file_read(const char *path, size_t *len, const char **why)
     return NULL;
 }
 
-static void queue_print(const struct queue *q, FILE *to)
+static void queue_print(const struct queue *q, struct out *to)
 {
     for (const struct piece *p = q->first; p != NULL; p = p->next)
-        fwrite(p->at, 1, p->len, to);
+        out_put(to, (struct bytes){p->at, p->len});
+}
+
+static void queue_say(const struct queue *q)
+{
+    char own[512];
+    struct out o = {.to = own, .room = sizeof own, .fd = STDERR_FILENO};
+    queue_print(q, &o);
+    out_flush(&o);
 }
 
 /* Whether a file is twemproxy's, by its name. */
@@ -9704,16 +9737,16 @@ static bool conf_file(struct conf *conf, const char *path, bool yaml)
 static bool conf_load(struct conf *conf, const char *path, bool yaml)
 {
     bool ok = conf_file(conf, path, yaml);
-    queue_print(&conf->told, stderr);
+    queue_say(&conf->told);
     if (!ok)
-        say(stderr, "nutproxy: configuration file '%s' syntax is invalid\n", path);
+        say("nutproxy: configuration file '%s' syntax is invalid\n", path);
     return ok;
 }
 
 /* Say on stderr what went wrong, and what the tool is given. */
 static int tool_bad(const char *what, const char *word, const char *usage)
 {
-    say(stderr, "nutproxy: %s%s%s%s\nUsage: %s\n", what, word == NULL ? "" : " '", word == NULL ? "" : word,
+    say("nutproxy: %s%s%s%s\nUsage: %s\n", what, word == NULL ? "" : " '", word == NULL ? "" : word,
             word == NULL ? "" : "'", usage);
     return 1;
 }
@@ -9815,7 +9848,7 @@ static int option_next(struct words *w, const struct option_row *row, size_t row
 static int tool_bad_option(int c, const struct words *w, const char *usage)
 {
     if (c == 'h') {
-        say(stderr, "Usage: %s\n", usage);
+        say("Usage: %s\n", usage);
         return 0;
     }
     const char letter[3] = {'-', w->letter, '\0'};
@@ -9825,11 +9858,12 @@ static int tool_bad_option(int c, const struct words *w, const char *usage)
 }
 
 /* The exit status of a tool whose output was written. */
-static int tool_end(void)
+static int tool_end(struct out *out)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    out_flush(out);
+    if (!out->failed)
         return 0;
-    say(stderr, "nutproxy: the output cannot be written: %s\n", strerror(errno));
+    say("nutproxy: the output cannot be written: %s\n", strerror(errno));
     return 1;
 }
 
@@ -9840,7 +9874,7 @@ static const char convert_usage[] =
     "Print the configuration of twemproxy (nutcracker.yml) as one of nutproxy that behaves\n"
     "the same; on stderr, what means something else here.";
 
-static int tool_convert(int argc, char **argv)
+static int tool_convert(int argc, char **argv, struct out *out)
 {
     struct conf conf = {0};
     const char *why = "", *path = argc == 2 ? argv[1] : NULL;
@@ -9854,18 +9888,18 @@ static int tool_convert(int argc, char **argv)
     bool ok = text != NULL && conf_read_yaml(&conf, path, yaml);
     struct pen pen = {.mem = &conf.mem, .ok = true};
     if (text == NULL)
-        say(stderr, "nutproxy: '%s' cannot be read: %s\n", path, why);
-    queue_print(ok ? &conf.notes : &conf.told, stderr);
+        say("nutproxy: '%s' cannot be read: %s\n", path, why);
+    queue_say(ok ? &conf.notes : &conf.told);
     if (ok && !conf_convert(&conf, yaml, &pen)) {
-        say(stderr, "nutproxy: out of memory\n");
+        say("nutproxy: out of memory\n");
         ok = false;
     }
     if (ok)
-        queue_print(&pen.out, stdout);
+        queue_print(&pen.out, out);
     nut_queue_free(&conf.mem, &pen.out);
     conf_free(&conf);
     free(text);
-    return ok ? tool_end() : 1;
+    return ok ? tool_end(out) : 1;
 }
 
 /* ---- route */
@@ -9876,6 +9910,7 @@ struct plan {
     const struct pool_conf  *pool;
     struct member           *member;        /* one for each server */
     struct ring              ring;
+    struct out              *out;
 };
 
 static bool plan_open(struct plan *plan, struct mem *m, const struct pool_conf *pool)
@@ -9919,27 +9954,29 @@ static void route_print(const struct plan *plan, struct bytes key)
     char address[ADDRESS_TEXT];
     uint32_t hash = key_hash(&plan->pool->key, key);
     const struct server_conf *s = plan_pick(plan, hash);
-    fwrite(key.at, 1, key.len, stdout);
-    say(stdout, "\t%08x\t%s\t%s\n", hash, s == NULL ? "-" : s->name, s == NULL ? "-" : server_address(s, address));
+    out_put(plan->out, key);
+    print(plan->out, "\t%08x\t%s\t%s\n", hash, s == NULL ? "-" : s->name, s == NULL ? "-" : server_address(s, address));
 }
 
 /* The keys of a file, one a line, each given to `take`, as long as the output is
  * taken.  False: they cannot be read, which was said. */
-static bool lines_of(int fd, void (*take)(void *to, struct bytes key), void *to)
+static bool lines_of(int fd, struct out *out, void (*take)(void *to, struct bytes key), void *to)
 {
     struct stream from = {.fd = fd};
     struct bytes key;
     bool told = false;
     ssize_t more = 0;
-    while (!ferror(stdout) && (more = stream_line(&from, &key)) > 0) {
+    while (!out->failed && (more = stream_line(&from, &key)) > 0) {
         if (key.len > 0 && key.at[key.len - 1] == '\r' && !told) {
-            say(stderr, "nutproxy: keys end with a carriage return, which counts as part of them\n");
+            say("nutproxy: keys end with a carriage return, which counts as part of them\n");
             told = true;
         }
         take(to, key);
+        if (from.from == from.len)
+            out_flush(out);                 /* who writes the keys may wait for the answers */
     }
     if (more == -1)
-        say(stderr, "nutproxy: the keys cannot be read: %s\n", strerror(errno));
+        say("nutproxy: the keys cannot be read: %s\n", strerror(errno));
     free(from.text);
     return more != -1;
 }
@@ -9987,19 +10024,19 @@ static const struct pool_conf *route_pool(const struct conf *conf, const struct 
     if (pool == NULL && conf->pools == 1)
         pool = &conf->pool[0];
     if (pool != NULL && pool->key.distribution == RANDOM && pool->key.servers.n > 1) {
-        say(stderr, "nutproxy: pool '%s' is random: no key has a place\n", pool->name);
+        say("nutproxy: pool '%s' is random: no key has a place\n", pool->name);
         return NULL;
     }
     if (pool != NULL)
         return pool;
     if (name != NULL)
-        say(stderr, "nutproxy: '%s' is no pool: ", name);
+        say("nutproxy: '%s' is no pool: ", name);
     else
-        say(stderr, "nutproxy: ");
-    say(stderr, "'%s' has several, name one of them:", conf->file);
+        say("nutproxy: ");
+    say("'%s' has several, name one of them:", conf->file);
     for (uint32_t i = 0; i < conf->pools; i++)
-        say(stderr, " %s", conf->pool[i].name);
-    fputs("\n", stderr);
+        say(" %s", conf->pool[i].name);
+    say_text("\n");
     return NULL;
 }
 
@@ -10009,16 +10046,16 @@ static bool route_take_out(const struct route *r, struct plan *plan)
     const char *pool = plan->pool->name;
     for (int i = 0; i < r->downs; i++)
         if (!plan_take_out(plan, r->down[i])) {
-            say(stderr, "nutproxy: pool '%s' has no server '%s'\n", pool, r->down[i]);
+            say("nutproxy: pool '%s' has no server '%s'\n", pool, r->down[i]);
             return false;
         }
     if (r->downs > 0 && !plan->pool->key.auto_eject_hosts)
-        say(stderr, "nutproxy: pool '%s' has no auto_eject_hosts: keys of a server that is down stay there, and "
+        say("nutproxy: pool '%s' has no auto_eject_hosts: keys of a server that is down stay there, and "
                 "fail\n", pool);
     return true;
 }
 
-static bool route_all(const struct route *r)
+static bool route_all(const struct route *r, struct out *out)
 {
     struct conf conf = {0};
     struct plan plan = {0};
@@ -10027,12 +10064,13 @@ static bool route_all(const struct route *r)
     const struct pool_conf *pool = ok ? route_pool(&conf, &r->words, &from) : NULL;
     bool from_stdin = from == r->words.operands;
     ok = pool != NULL && plan_open(&plan, &conf.mem, pool) && route_take_out(r, &plan);
+    plan.out = out;
     if (ok && from_stdin && strcmp(r->conf, "-") == 0) {
-        say(stderr, "nutproxy: stdin cannot be both the configuration and the keys\n");
+        say("nutproxy: stdin cannot be both the configuration and the keys\n");
         ok = false;
     }
     if (ok && from_stdin)
-        ok = lines_of(STDIN_FILENO, route_take, &plan);
+        ok = lines_of(STDIN_FILENO, out, route_take, &plan);
     for (int i = from; ok && i < r->words.operands; i++)
         route_print(&plan, bytes_of(r->words.argv[1 + i]));
     plan_free(&plan);
@@ -10040,12 +10078,12 @@ static bool route_all(const struct route *r)
     return ok;
 }
 
-static int tool_route(int argc, char **argv)
+static int tool_route(int argc, char **argv, struct out *out)
 {
     struct route route = {.down = calloc((size_t)argc, sizeof *route.down), .words = {.argc = argc, .argv = argv}};
     int status = 1;
     if (route.down != NULL && route_options(&route, &status))
-        status = route_all(&route) ? tool_end() : 1;
+        status = route_all(&route, out) ? tool_end(out) : 1;
     free(route.down);
     return status;
 }
@@ -10065,6 +10103,7 @@ struct diff {
     struct plan  old, new;
     uint64_t    *count;                     /* of old server x and new server y, at [x * servers + y] */
     uint64_t     all, moved;
+    struct out  *out;
 };
 
 /* One line of what moves. */
@@ -10129,14 +10168,14 @@ static void diff_remark(const struct diff *d, bool keys)
 {
     const struct pool_fields *a = &d->old.pool->key, *b = &d->new.pool->key;
     if (!keys && a->hash != b->hash)
-        say(stdout, ", as is to be expected: the hash changes from %s to %s", nut_hash_name((int)a->hash),
+        print(d->out, ", as is to be expected: the hash changes from %s to %s", nut_hash_name((int)a->hash),
                nut_hash_name((int)b->hash));
     if (!keys && !text_same(a->hash_tag, b->hash_tag))
-        say(stdout, ", BUT the hash_tag changes: keys with a tag move as well (--keys counts them)");
+        print(d->out, ", BUT the hash_tag changes: keys with a tag move as well (--keys counts them)");
     if (a->protocol != b->protocol)
-        say(stdout, ", BUT the protocol changes");
+        print(d->out, ", BUT the protocol changes");
     if (a->redis_db != b->redis_db)
-        say(stdout, ", BUT redis_db changes from %lld to %lld", (long long)a->redis_db, (long long)b->redis_db);
+        print(d->out, ", BUT redis_db changes from %lld to %lld", (long long)a->redis_db, (long long)b->redis_db);
 }
 
 #define PERCENT_TEXT 24
@@ -10162,7 +10201,7 @@ static void diff_print_move(const struct diff *d, const struct move *move)
     char from[ADDRESS_TEXT], to[ADDRESS_TEXT], share[PERCENT_TEXT];
     const struct server_conf *a = &d->old.pool->key.servers.at[move->from];
     const struct server_conf *b = &d->new.pool->key.servers.at[move->to];
-    say(stdout, "  %s (%s) -> %s (%s)  %s %% (%llu)\n", a->name, server_address(a, from), b->name,
+    print(d->out, "  %s (%s) -> %s (%s)  %s %% (%llu)\n", a->name, server_address(a, from), b->name,
         server_address(b, to), percent_text(move->count, d->all, share), (unsigned long long)move->count);
 }
 
@@ -10173,7 +10212,7 @@ static bool diff_print(struct diff *d, struct mem *m, bool keys)
     size_t moves = 0, room = 0;
     char share[PERCENT_TEXT];
     if (d->all == 0) {
-        say(stdout, "%s: no keys were given\n", d->new.pool->name);
+        print(d->out, "%s: no keys were given\n", d->new.pool->name);
         return true;
     }
     for (size_t i = 0; i < (size_t)n * k; i++)
@@ -10188,10 +10227,10 @@ static bool diff_print(struct diff *d, struct mem *m, bool keys)
                 d->moved += d->count[(size_t)x * k + y];
             }
     qsort(move, moves, sizeof *move, moves_order);
-    say(stdout, "%s: %s %% of the %s (%llu of %llu)", d->new.pool->name, percent_text(d->moved, d->all, share),
+    print(d->out, "%s: %s %% of the %s (%llu of %llu)", d->new.pool->name, percent_text(d->moved, d->all, share),
         keys ? "keys move" : "key space moves", (unsigned long long)d->moved, (unsigned long long)d->all);
     diff_remark(d, keys);
-    fputs("\n", stdout);
+    out_put(d->out, lit("\n"));
     for (size_t i = 0; i < moves; i++)
         diff_print_move(d, &move[i]);
     mem_give(m, move, room * sizeof *move);
@@ -10223,11 +10262,12 @@ static void diff_free(struct diff *d, struct mem *m)
 }
 
 /* Begin to compare a pool; NULL: no memory. */
-static struct diff *diff_open(struct mem *m, const struct pool_conf *old, const struct pool_conf *new)
+static struct diff *diff_open(struct mem *m, const struct pool_conf *old, const struct pool_conf *new, struct out *out)
 {
     struct diff *d = mem_zero(m, sizeof *d);
     if (d == NULL)
         return NULL;
+    d->out = out;
     d->old.pool = old;
     d->new.pool = new;
     d->count = mem_zero(m, diff_size(d));
@@ -10238,47 +10278,48 @@ static struct diff *diff_open(struct mem *m, const struct pool_conf *old, const 
 }
 
 /* The pool of `old` that `new` is compared with, NULL: none, for a reason that is
- * printed if `print`. */
-static const struct pool_conf *diff_before(const struct conf *old, const struct pool_conf *new, bool print)
+ * printed to `out`, unless that is NULL. */
+static const struct pool_conf *diff_before(const struct conf *old, const struct pool_conf *new, struct out *out)
 {
     const struct pool_conf *before = conf_pool_named(old, bytes_of(new->name));
     bool is_random = before != NULL && (before->key.distribution == RANDOM || new->key.distribution == RANDOM);
     const char *why = before == NULL ? "is new" : is_random ? "is random: no key has a place" : NULL;
-    if (why != NULL && print)
-        say(stdout, "%s: %s\n", new->name, why);
+    if (why != NULL && out != NULL)
+        print(out, "%s: %s\n", new->name, why);
     return why == NULL ? before : NULL;
 }
 
 /* Count keys for all pools that both have: what becomes of them, in the order of
  * the pools, in *list.  False: that failed, which was said. */
-static bool diff_count(const struct conf *old, const struct conf *new, struct mem *m, int keys, struct diff **list)
+static bool diff_count(const struct conf *old, const struct conf *new, struct mem *m, int keys, struct out *out,
+                       struct diff **list)
 {
     struct diff **end = list;
     for (uint32_t i = 0; i < new->pools; i++) {
-        const struct pool_conf *before = diff_before(old, &new->pool[i], false);
+        const struct pool_conf *before = diff_before(old, &new->pool[i], NULL);
         if (before == NULL)
             continue;
-        *end = diff_open(m, before, &new->pool[i]);
+        *end = diff_open(m, before, &new->pool[i], out);
         if (*end == NULL) {
-            say(stderr, "nutproxy: out of memory\n");
+            say("nutproxy: out of memory\n");
             return false;
         }
         end = &(*end)->next;
     }
-    return lines_of(keys, diff_take, *list);
+    return lines_of(keys, out, diff_take, *list);
 }
 
 /* Compare all pools that both have; `keys`, unless -1: by these, not over the key space.
  * False: that failed, which was said. */
-static bool diff_all(const struct conf *old, const struct conf *new, struct mem *m, int keys)
+static bool diff_all(const struct conf *old, const struct conf *new, struct mem *m, int keys, struct out *out)
 {
     struct diff *list = NULL;
-    bool ok = keys == -1 || diff_count(old, new, m, keys, &list), room = true;
+    bool ok = keys == -1 || diff_count(old, new, m, keys, out, &list), room = true;
     for (uint32_t i = 0; i < new->pools && ok && room; i++) {
-        const struct pool_conf *before = diff_before(old, &new->pool[i], true);
+        const struct pool_conf *before = diff_before(old, &new->pool[i], out);
         if (before == NULL)
             continue;
-        struct diff *d = keys == -1 ? diff_open(m, before, &new->pool[i]) : list;
+        struct diff *d = keys == -1 ? diff_open(m, before, &new->pool[i], out) : list;
         room = d != NULL && (keys != -1 || diff_space(d, m)) && diff_print(d, m, keys != -1);
         list = keys == -1 ? NULL : d->next;
         if (d != NULL)
@@ -10289,14 +10330,14 @@ static bool diff_all(const struct conf *old, const struct conf *new, struct mem 
         diff_free(list, m);
     }
     if (ok && !room)
-        say(stderr, "nutproxy: out of memory\n");
+        say("nutproxy: out of memory\n");
     for (uint32_t i = 0; i < old->pools && ok && room; i++)
         if (conf_pool_named(new, bytes_of(old->pool[i].name)) == NULL)
-            say(stdout, "%s: is gone\n", old->pool[i].name);
+            print(out, "%s: is gone\n", old->pool[i].name);
     return ok && room;
 }
 
-static int tool_diff(int argc, char **argv)
+static int tool_diff(int argc, char **argv, struct out *out)
 {
     static const struct option_row rows[] = { { "keys", 'k', true, true }, { "help", 'h', false, false } };
     struct words words = {.argc = argc, .argv = argv};
@@ -10314,23 +10355,23 @@ static int tool_diff(int argc, char **argv)
     if (from_stdin > 1)
         return tool_bad("only one of them can be stdin", NULL, diff_usage);
     if (path != NULL && (keys = file_open(path)) == -1) {
-        say(stderr, "nutproxy: '%s' cannot be read: %s\n", path, strerror(errno));
+        say("nutproxy: '%s' cannot be read: %s\n", path, strerror(errno));
         return 1;
     }
     struct conf old = {0}, new = {0};
     bool ok = conf_load(&old, file[0], path_is_yaml(file[0]));
     ok = conf_load(&new, file[1], path_is_yaml(file[1])) && ok;
-    ok = ok && diff_all(&old, &new, &new.mem, keys);
+    ok = ok && diff_all(&old, &new, &new.mem, keys, out);
     conf_free(&old);
     conf_free(&new);
     file_close(keys);
-    return ok ? tool_end() : 1;
+    return ok ? tool_end(out) : 1;
 }
 
 /* The tool that the first word names, or NULL. */
-static int (*tool_named(const char *name))(int argc, char **argv)
+static int (*tool_named(const char *name))(int argc, char **argv, struct out *out)
 {
-    static const struct { const char *name; int (*run)(int argc, char **argv); } tools[] = {
+    static const struct { const char *name; int (*run)(int argc, char **argv, struct out *out); } tools[] = {
         /* name       what it does */
         { "convert",  tool_convert },
         { "diff",     tool_diff    },
@@ -10382,7 +10423,7 @@ static const char usage_text[] =
 
 static void print_version(void)
 {
-    say(stderr, "This is nutproxy-%s\nasync event backend: %s\n\n", NUT_VERSION,
+    say("This is nutproxy-%s\nasync event backend: %s\n\n", NUT_VERSION,
 #ifdef NUT_POLL
             "poll"
 #else
@@ -10393,14 +10434,14 @@ static void print_version(void)
 
 static void print_counters(const char *title, const char *row)
 {
-    say(stderr, "%s\n", title);
+    say("%s\n", title);
     for (; *row != '\0'; row = text_nth(row, 2))
-        say(stderr, "  %-20s\"%s\"\n", row, text_nth(row, 1));
+        say("  %-20s\"%s\"\n", row, text_nth(row, 1));
 }
 
 static bool option_bad(const char *what)
 {
-    say(stderr, "nutproxy: %s\n%s", what, usage_text);
+    say("nutproxy: %s\n%s", what, usage_text);
     return false;
 }
 
@@ -10497,7 +10538,7 @@ static bool options_read(struct options *o, int argc, char **argv)
             return false;
     }
     for (int i = 1; i <= words.operands; i++)       /* twemproxy ignores them, and says nothing */
-        say(stderr, "nutproxy: '%s' is ignored; a configuration file is given with -c\n", argv[i]);
+        say("nutproxy: '%s' is ignored; a configuration file is given with -c\n", argv[i]);
     return true;
 }
 
@@ -10539,7 +10580,7 @@ static bool house_addresses(const struct conf *conf)
         const struct listen_conf *l = &conf->pool[i].key.listen;
         if (listen_address(&a, l->host, l->port))
             continue;
-        say(stderr, "%s:%d: pool '%s': address '%s' cannot be resolved\n", conf->file,
+        say("%s:%d: pool '%s': address '%s' cannot be resolved\n", conf->file,
                 conf->pool[i].seen[POOL_listen], conf->pool[i].name, l->host);
         all = false;
     }
@@ -10561,7 +10602,7 @@ static void house_complain(const char *what, const char *format, ...)
     else if (logger.fd != STDERR_FILENO)
         log_of(EVENT_start_failed, NULL, NULL, "%s: %s", what, text);
     if (!atomic_load(&logger.running))
-        say(stderr, "nutproxy: %s: %s\n", what, text);
+        say("nutproxy: %s: %s\n", what, text);
 }
 
 static int house_bind(const char *what, const char *host, uint16_t port, struct listening how)
@@ -10690,7 +10731,7 @@ static bool house_listen_stats(struct house *h)
     if (h->options.stats_port != -1)
         port = (uint16_t)h->options.stats_port;     /* option_take has seen to it */
     if (word.len == 0 || word.len > (word.at[0] == '/' ? UNIX_PATH_MOST : HOST_MOST)) {
-        say(stderr, "nutproxy: stats: '%.*s' is not an address\n", (int)least_of(word.len, 300), word.at);
+        say("nutproxy: stats: '%.*s' is not an address\n", (int)least_of(word.len, 300), word.at);
         return false;
     }
     memcpy(host, word.at, word.len);
@@ -11456,7 +11497,7 @@ static int house_main(struct house *h)
     house_set_log(h, NULL);
     logger.journal = log == NULL && log_is_journal();
     if (log != NULL && !log_open(log)) {
-        say(stderr, "nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
+        say("nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
         return 1;
     }
     h->stats_door = -1;
@@ -11465,7 +11506,7 @@ static int house_main(struct house *h)
         umask(0);                           /* as twemproxy's daemon: its sockets are for everybody */
     bool ok = house_listen_stats(h) && house_listen(h, h->setup, NULL);
     if (ok && h->options.daemonize && !house_daemonize()) {
-        say(stderr, "nutproxy: cannot become a daemon: %s\n", strerror(errno));
+        say("nutproxy: cannot become a daemon: %s\n", strerror(errno));
         ok = false;
     }
     ok = ok && house_write_pid(h);
@@ -11487,10 +11528,10 @@ static int house_begin(struct house *h)
     int status = 1;
     h->setup = h->first = setup_new(h, &bad);
     if (h->setup == NULL || h->options.test)
-        queue_print(h->setup == NULL ? &bad.told : &h->setup->conf.notes, stderr);
+        queue_say(h->setup == NULL ? &bad.told : &h->setup->conf.notes);
     bool good = h->setup != NULL && (!h->options.test || house_addresses(&h->setup->conf));
     if (!good || h->options.test)
-        say(stderr, "nutproxy: configuration file '%s' syntax is %s\n", path, good ? "ok" : "invalid");
+        say("nutproxy: configuration file '%s' syntax is %s\n", path, good ? "ok" : "invalid");
     if (good && h->options.test) {
         status = 0;
     } else if (good) {
@@ -11514,24 +11555,27 @@ int main(int argc, char **argv)
 {
     struct house house = {0};
     struct options *o = &house.options;
-    int (*tool)(int, char **) = argc > 1 ? tool_named(argv[1]) : NULL;
+    char held[4096];
+    struct out out = {.to = held, .room = sizeof held, .fd = STDOUT_FILENO};
+    int (*tool)(int, char **, struct out *) = argc > 1 ? tool_named(argv[1]) : NULL;
     if (tool != NULL)
-        return tool(argc - 1, argv + 1);
+        return tool(argc - 1, argv + 1, &out);
     if (argc > 1 && argv[1][0] != '-') {
-        say(stderr, "nutproxy: '%s' is no tool (convert, diff, route); a configuration file is given with -c\n",
+        say("nutproxy: '%s' is no tool (convert, diff, route); a configuration file is given with -c\n",
                 argv[1]);
         return 1;
     }
     if (!options_read(o, argc, argv))
         return 1;
     if (o->sample) {
-        conf_sample(stdout);
+        conf_sample(&out);
+        out_flush(&out);
         return 0;
     }
     if (o->version || o->help || o->describe) {
         print_version();
         if (o->help)
-            fputs(usage_text, stderr);
+            say_text(usage_text);
         if (o->describe) {
             print_counters("pool stats:", pool_stat);
             print_counters("\nserver stats:", server_stat);

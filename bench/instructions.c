@@ -163,7 +163,7 @@ int main(int argc, char **argv)
     (void)tool_named;
     if (argc == 1)
         for (size_t i = 0; i < countof(shapes); i++)
-            say(stdout, "%s\n", shapes[i].name);
+            puts(shapes[i].name);
     if (argc != 3 || !number_read(bytes_of(argv[2]), UINT32_MAX, &n))
         return argc != 1;
     for (size_t i = 0; i < countof(shapes); i++)
