@@ -21,7 +21,7 @@ MUSL    = $(firstword $(wildcard /usr/lib/$(MULTI:gnu=musl)) /usr/lib/musl/lib)
 C       = -std=c11 $(CFLAGS) $(WARN)
 
 # musl-gcc's specs know no -static-pie, so the start files are named here.
-STATIC  = -static -nostartfiles -Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack
+STATIC  = -static -nostartfiles -Wl,-pie,--no-dynamic-linker,--hash-style=gnu,-z,text,-z,relro,-z,now,-z,noexecstack
 BEGIN   = $(MUSL)/rcrt1.o $(MUSL)/crti.o $(shell gcc -print-file-name=crtbeginS.o 2>/dev/null)
 END     = $(shell gcc -print-file-name=crtendS.o 2>/dev/null) $(MUSL)/crtn.o
 LINK    = $(MUSLCC) $(C) $(HARDEN) $(SMALL) $(TRIM) -Ibuild/include $(EXTRA) $(STATIC) $(BEGIN) nutproxy.c $(INIH) $(END)
@@ -30,7 +30,7 @@ SOURCE  = nutproxy.c nutproxy.h
 
 nutproxy: $(SOURCE) build/include/ini.h
 	$(LINK) -o $@
-	@strip -o build/stripped $@ && printf 'nutproxy: %s bytes stripped\n' "$$(wc -c < build/stripped)"
+	@strip -R .comment -o build/stripped $@ && printf 'nutproxy: %s bytes stripped\n' "$$(wc -c < build/stripped)"
 
 build/poll: $(SOURCE) build/include/ini.h
 	$(LINK) -DNUT_POLL -o $@

@@ -305,7 +305,7 @@ static void out_format(struct out *o, const char *at, va_list args)
     struct spec s;
     char own[24];
     while (*at != '\0') {
-        size_t plain = strcspn(at, "%");
+        size_t plain = (size_t)(strchrnul(at, '%') - at);
         out_put(o, (struct bytes){at, plain});
         at += plain;
         if (*at == '\0')
@@ -9788,7 +9788,7 @@ static int option_long(struct words *w, const struct option_row *row, size_t row
     size_t len = value == NULL ? strlen(name) : (size_t)(value - name);
     uint32_t alike = 0;
     for (size_t i = 0; i < rows; i++) {
-        if (strncmp(row[i].name, name, len) != 0)
+        if (!starts_with(bytes_of(row[i].name), (struct bytes){name, len}))
             continue;
         found = &row[i];
         if (row[i].name[len] == '\0') {
@@ -10371,7 +10371,7 @@ static int tool_diff(int argc, char **argv, struct out *out)
 /* The tool that the first word names, or NULL. */
 static int (*tool_named(const char *name))(int argc, char **argv, struct out *out)
 {
-    static const struct { const char *name; int (*run)(int argc, char **argv, struct out *out); } tools[] = {
+    static const struct { char name[8]; int (*run)(int argc, char **argv, struct out *out); } tools[] = {
         /* name       what it does */
         { "convert",  tool_convert },
         { "diff",     tool_diff    },
@@ -11259,7 +11259,7 @@ static void house_log_lines(const struct queue *text)
 static void house_tell_fixed(const struct house *h)
 {
     for (size_t i = 0; i < countof(process_key); i++)
-        if (strncmp(key_name(&process_key[i]), "log", 3) != 0 &&
+        if (!starts_with(bytes_of(key_name(&process_key[i])), lit("log")) &&
             !key_same(&process_key[i], &h->first->conf.process, &h->setup->conf.process))
             log_of(EVENT_reloaded, NULL, NULL, "'%s' changes with a new start only", key_name(&process_key[i]));
 }
