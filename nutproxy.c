@@ -1397,7 +1397,7 @@ static const struct command commands[] = {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings"
 #define ROW(name, ...) name "\0"
-static const char command_names[] = NUT_COMMANDS(ROW);
+static const char command_names[] = NUT_COMMANDS(ROW) "";
 #undef ROW
 #pragma GCC diagnostic pop
 
@@ -3149,7 +3149,8 @@ static const char *own_add(struct conf *c, struct own_list *list, struct bytes n
         if (list->at[i].len == own.len && memcmp(list->at[i].name, own.name, own.len) == 0)
             return "has a command twice";
     size_t size = list->n * sizeof own;
-    struct own_command *at = list->n == NUT_OWN_MAX ? NULL : mem_resize(&c->mem, list->at, size, size, size + sizeof own);
+    struct own_command *at = list->n == NUT_OWN_MAX ? NULL
+                           : mem_resize(&c->mem, list->at, size, size, size + sizeof own);
     if (at == NULL)
         return "has too many commands";
     list->at = at;
@@ -3238,7 +3239,7 @@ static void conf_pool_commands(struct conf *c, struct pool_conf *p)
     for (size_t i = 0; i < countof(list); i++)
         n += list[i]->n;
     if (p->key.protocol == MEMCACHED && n > p->key.allow.n)
-        conf_tell(c, p->line, "pool '%s' speaks memcached: deny, command_rename and command are for redis%s", p->name, "");
+        conf_tell(c, p->line, "pool '%s': deny, command_rename and command are for redis%s", p->name, "");
     if (p->key.protocol == MEMCACHED || n == 0)
         return;
     struct own_command *own = mem_take(&c->mem, n * sizeof *own);
@@ -7573,7 +7574,8 @@ static bool lane_begin(struct lane *lane, char mark)
 {
     struct part *p = lane->first;
     bool redis = lane->server->pool->conf->protocol == REDIS, greeting = lane->greetings > 0;
-    lane->aside = lane->kind == LANE_RESP3 && (mark == '>' || (mark == '|' && !greeting && p != NULL && !p->request->plain));
+    bool merged = !greeting && p != NULL && !p->request->plain;
+    lane->aside = lane->kind == LANE_RESP3 && (mark == '>' || (mark == '|' && merged));
     if (!lane->aside && !greeting && (p == NULL || p->at >= lane_wrote(lane)))
         return false;                       /* nobody has asked, or not a byte of it was written */
     if (lane->aside)
