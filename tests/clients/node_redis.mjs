@@ -1,5 +1,5 @@
 // node-redis, with RESP2 or RESP3: node node_redis.mjs PORT direct|proxy redis|redis5 2|3
-import { big, end, more, port, quietly, refused, step, through } from './transcript.mjs';
+import { big, end, more, port, quietly, refused, step } from './transcript.mjs';
 
 const [name, resp] = more;
 const { createClient, defineScript } = await import(name);
@@ -120,7 +120,7 @@ const alive = () => client.get('alive');
 await refused('transaction', () => client.multi().set('t', '1').get('t').exec(), alive);
 await refused('watch', () => client.watch('alive'), alive);
 await refused('blpop', () => client.blPop('empty list', 1), alive);
-await refused('xread block', () => client.xRead({ key: 'stream', id: '$' }, { BLOCK: 1 }), alive);
+await refused('xread block', () => client.sendCommand(['XREAD', 'BLOCK', '1', 'STREAMS', 'stream', '$']), alive);
 const listener = connection();          // a connection of its own, as this library wants
 await listener.connect();
 await refused('subscribe', () => listener.subscribe('channel', () => {}), () => client.get('alive'));

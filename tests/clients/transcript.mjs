@@ -10,7 +10,7 @@ export const through = process.argv[3] === 'proxy';
 export const more = process.argv.slice(4);
 const PATIENCE = 8000;
 const REFUSAL = /not served by this proxy/;
-const unasked = new Set();              // errors that nobody waits for: told, for they should not be
+const LATE = new Error('no answer came');
 
 export function big(size) {             // bytes of every value, always the same
     return Buffer.from(Uint8Array.from({ length: size }, (_, i) => (i * 7 + (i >> 8)) & 255));
@@ -39,7 +39,7 @@ function kind(e) {                      // its class, and what kind of message
 
 function within(promise, patience) {
     let timer;
-    const late = new Promise((_, fail) => { timer = setTimeout(() => fail(new Error('no answer came')), patience); });
+    const late = new Promise((_, fail) => { timer = setTimeout(() => fail(LATE), patience); });
     return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
@@ -70,13 +70,13 @@ export async function refused(name, work, alive, why = REFUSAL) {
         const { value, error } = await outcome(work, 2000);
         const said = error && [error, error.cause, ...(error.errors ?? []), error.previousErrors?.[0]]
             .map((e) => e?.message).join(' ');
-        tell(name, !error ? `NOT REFUSED: ${JSON.stringify(plain(value))}` :
+        tell(name, error === LATE ? 'NO ANSWER CAME' : !error ? `NOT REFUSED: ${JSON.stringify(plain(value))}` :
             why.test(said) ? 'refused' : `REFUSED OTHERWISE: ${error.constructor.name}: ${said}`);
     }
     if (alive) await step(`after ${name}`, alive);
 }
 
-export function quietly(e) { unasked.add(e.message); }
+export function quietly() {}            // a library's own tale of an error that its caller is told, too
 
 export function end() {                 // whatever a library still wants to do
     process.exit(0);

@@ -54,8 +54,8 @@ function step($name, $work)
 }
 
 // The proxy refuses this by design, and says so; a server alone is not asked.  `said` gives the message
-// if the library throws none.
-function refused($name, $work, $alive, $said = null)
+// if the library throws none; $why is what it must say.
+function refused($name, $work, $alive, $said = null, $why = 'not served by this proxy')
 {
     global $mode;
     $what = 'refused';
@@ -63,11 +63,11 @@ function refused($name, $work, $alive, $said = null)
         try {
             $value = $work();
             $message = $said ? (string)$said() : '';
-            if (!str_contains($message, 'not served by this proxy'))
+            if (!str_contains($message, $why))
                 $what = 'NOT REFUSED: ' . show($value) . " $message";
         } catch (Throwable $e) {
             $message = $e->getMessage() . ($said ? (string)$said() : '');
-            if (!str_contains($message, 'not served by this proxy'))
+            if (!str_contains($message, $why))
                 $what = 'REFUSED OTHERWISE: ' . get_class($e) . ": $message";
         }
     }

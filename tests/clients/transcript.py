@@ -35,7 +35,7 @@ def show(value):
 
 def kind(error):
     """Its class, and what kind of message."""
-    return "%s: %s" % (type(error).__name__, " ".join(str(error).split()[:3]))
+    return "%s: %s" % (type(error).__name__, " ".join(str(error).split()[:3]).rstrip(",:"))
 
 
 def tell(name, what):
