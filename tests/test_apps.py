@@ -42,6 +42,7 @@ CLIENTS = {
     "express-session and connect-redis": ("redis", "sessions.mjs"),
     "rate-limiter-flexible and bottleneck": ("redis", "limiters.mjs"),
     "redlock": ("redis", "locks.mjs"),
+    "ioredis, a new script on many keys": ("redis", "many_scripts.mjs"),
     "pymemcache": ("memcached", "use_pymemcache.py"),
     "pylibmc": ("memcached", "use_pylibmc.py"),
     "memcached of npm": ("memcached", "memcached.mjs"),
@@ -49,6 +50,11 @@ CLIENTS = {
     "memcached of PHP": ("memcached", "phpmemcached.php"),
     "dalli": ("memcached", "ruby_dalli.rb"),
     "libmemcached's tools": ("memcached", "libmemcached_tools.sh"),
+}
+# What the proxy cannot do yet: these must fail, and are to be taken from here when they do not.
+NOT_YET = {
+    "ioredis, a new script on many keys": "EVALSHA goes to servers that were not sent the script",
+    "memjs": "the connection is closed, which memjs tells nobody: an error in the binary protocol would be told",
 }
 RUN = {".py": [sys.executable], ".mjs": ["node"], ".php": ["php"], ".rb": ["ruby"], ".sh": ["sh"]}
 
@@ -61,7 +67,7 @@ class House:
                        "memcached": [stage.memcached("-I", "2m") for _ in range(3)]}
         self.alone = {"redis": stage.redis(), "memcached": stage.memcached("-I", "2m")}
         self.proxy = stage.nutproxy({
-            protocol: pool(servers, protocol=protocol, hash_tag="{}", hash="murmur", timeout="30s")
+            protocol: pool(servers, protocol=protocol, names=["one", "two", "three"], hash_tag="{}", hash="murmur", timeout="30s")
             for protocol, servers in self.behind.items()})
         self.hiredis = stage.path("hiredis")
 
@@ -116,7 +122,11 @@ def scripts():
             shutil.copy(os.path.join(SCRIPTS, name), FROM_NPM)
 
 
-@pytest.mark.parametrize("name", CLIENTS)
+def marked(name):
+    return pytest.param(name, marks=[pytest.mark.xfail(reason=NOT_YET[name], strict=True)] if name in NOT_YET else [])
+
+
+@pytest.mark.parametrize("name", map(marked, CLIENTS))
 def test_a_client_sees_through_the_proxy_what_a_server_shows_it(house, name):
     protocol, script, *more = CLIENTS[name]
     children = [house.start(protocol, script, more, mode) for mode in ("direct", "proxy")]

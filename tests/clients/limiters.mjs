@@ -20,6 +20,11 @@ for (const [name, storeClient] of [['ioredis', io], ['node-redis', node]]) {
         for (let i = 0; i < 5; i++) got.push(await consume('x'));
         return got;
     });
+    await step(`${name}: one after the other`, async () => {
+        const got = [];                 // see many_scripts.mjs
+        for (let i = 0; i < 20; i++) got.push(await consume(`user ${i}`));
+        return got;
+    });
     await step(`${name}: many at once`, () => Promise.all(Array.from({ length: 50 }, (_, i) => consume(`user ${i}`))));
     await step(`${name}: penalty`, async () => (await limiter.penalty('user 1', 2)).consumedPoints);
     await step(`${name}: reward`, async () => (await limiter.reward('user 1', 1)).consumedPoints);
