@@ -10,7 +10,7 @@ cp package.json package-lock.json $to || exit 1
 echo "installing npm packages" >&2
 log=$(mktemp)
 if ! (cd $to && npm ci --ignore-scripts --no-audit --no-fund) >"$log" 2>&1; then
-    tail -n 20 "$log" >&2
+    grep -v 'WARN' "$log" | tail -n 20 >&2
     echo "the npm packages of tests/clients/package.json could not be installed" >&2
     rm -f "$log"
     exit 1
