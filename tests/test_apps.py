@@ -22,7 +22,7 @@ from nut import SLOW, TOP, pool
 SCRIPTS = os.path.join(TOP, "tests", "clients")
 FROM_NPM = os.path.join(TOP, "build", "clients")
 
-# name: protocol, and how to run it; PORT and direct|proxy come behind the script.
+# name: which servers, and which script; PORT and direct|proxy come behind it, then what more stands here.
 CLIENTS = {
     "redis-py": ("redis", "redis_py.py"),
     "handshakes": ("redis", "handshakes.py"),
@@ -43,6 +43,10 @@ CLIENTS = {
     "rate-limiter-flexible and bottleneck": ("redis", "limiters.mjs"),
     "redlock": ("redis", "locks.mjs"),
     "ioredis, a new script on many keys": ("redis", "many_scripts.mjs"),
+    "passwords, JavaScript": ("locked", "login.mjs"),
+    "passwords, PHP": ("locked", "login.php"),
+    "passwords, Python": ("locked", "login.py"),
+    "passwords, Ruby": ("locked", "login.rb"),
     "pymemcache": ("memcached", "use_pymemcache.py"),
     "pylibmc": ("memcached", "use_pylibmc.py"),
     "memcached of npm": ("memcached", "memcached.mjs"),
@@ -59,33 +63,45 @@ NOT_YET = {
 RUN = {".py": [sys.executable], ".mjs": ["node"], ".php": ["php"], ".rb": ["ruby"], ".sh": ["sh"]}
 
 
+SECRET = "sesame"
+
+
 class House:
-    """Three redis-servers and three memcacheds behind one proxy, and one of each alone."""
+    """A pool of three servers of each kind behind one proxy, and one of each kind alone."""
 
     def __init__(self, stage):
-        self.behind = {"redis": [stage.redis() for _ in range(3)],
-                       "memcached": [stage.memcached("-I", "2m") for _ in range(3)]}
-        self.alone = {"redis": stage.redis(), "memcached": stage.memcached("-I", "2m")}
-        self.proxy = stage.nutproxy({
-            protocol: pool(servers, protocol=protocol, names=["one", "two", "three"], hash_tag="{}", hash="murmur", timeout="30s")
-            for protocol, servers in self.behind.items()})
+        kinds = {"redis": stage.redis, "locked": lambda: stage.redis("--requirepass", SECRET),
+                 "memcached": lambda: stage.memcached("-I", "2m")}
+        self.alone = {kind: start() for kind, start in kinds.items()}
+        self.behind = {kind: [start() for _ in range(3)] for kind, start in kinds.items()}
+        self.proxy = stage.nutproxy(dict({"nutproxy": {"workers": 2}}, **{
+            kind: pool(servers, names=["one", "two", "three"], protocol="memcached" if kind == "memcached" else "redis",
+                       hash="murmur", hash_tag="{}", timeout="30s", **({"redis_auth": SECRET} if kind == "locked" else {}))
+            for kind, servers in self.behind.items()}))
         self.hiredis = stage.path("hiredis")
 
     def flush(self):
-        from pymemcache.client.base import Client
-        for server in self.behind["redis"] + [self.alone["redis"]]:
-            client = server.client()
-            client.flushall()
-            client.script_flush()
-            client.close()
-        for server in self.behind["memcached"] + [self.alone["memcached"]]:
-            client = Client((server.host, server.port), default_noreply=False)
-            client.flush_all()
-            client.close()
+        for kind, server in self.alone.items():
+            for s in [server] + self.behind[kind]:
+                (self.empty_cache if kind == "memcached" else self.empty)(s, SECRET if kind == "locked" else None)
 
-    def start(self, protocol, script, more, mode):
+    @staticmethod
+    def empty(server, password):
+        client = server.client(password=password)
+        client.flushall()
+        client.script_flush()
+        client.close()
+
+    @staticmethod
+    def empty_cache(server, _):
+        from pymemcache.client.base import Client
+        client = Client((server.host, server.port), default_noreply=False)
+        client.flush_all()
+        client.close()
+
+    def start(self, kind, script, more, mode):
         """The script at work, against one server or through the proxy."""
-        port = self.alone[protocol].port if mode == "direct" else self.proxy.where(protocol)[1]
+        port = self.alone[kind].port if mode == "direct" else self.proxy.where(kind)[1]
         if script.endswith(".c"):
             argv = [self.built(script)]
         else:
@@ -128,8 +144,8 @@ def marked(name):
 
 @pytest.mark.parametrize("name", map(marked, CLIENTS))
 def test_a_client_sees_through_the_proxy_what_a_server_shows_it(house, name):
-    protocol, script, *more = CLIENTS[name]
-    children = [house.start(protocol, script, more, mode) for mode in ("direct", "proxy")]
+    kind, script, *more = CLIENTS[name]
+    children = [house.start(kind, script, more, mode) for mode in ("direct", "proxy")]
     (status, direct), (through_status, through) = map(ended, children)
     assert status == 0 and len(direct) > 2, "\n".join(direct)
     assert not re.search(r"(?m)^un(handled|caught): |no answer came|ECONNREFUSED", "\n".join(direct)), direct

@@ -152,7 +152,7 @@ def told(words, need, reply):
     if need == "?" or need == "~" and (not failed or b"unknown" in reply.lower()):
         return "answered"
     if failed:
-        return " ".join(reply.decode().split()[:3])
+        return " ".join(reply.decode().split()[:3]).rstrip(".")
     if name == b"HELLO":
         kind = "map"
         if isinstance(reply, list):
@@ -184,8 +184,13 @@ def play(name, rows):
     connection.socket.close()
 
 
-for name, rows in PLAYS.items():
-    try:
-        play(name, rows)
-    except (OSError, EOFError, ValueError, KeyError) as e:        # and the next one
-        tell(name, "%s: %s" % (type(e).__name__, e))
+def play_all(plays):
+    for name, rows in plays.items():
+        try:
+            play(name, rows)
+        except (OSError, EOFError, ValueError, KeyError) as e:    # and the next one
+            tell(name, "%s: %s" % (type(e).__name__, e))
+
+
+if __name__ == "__main__":
+    play_all(PLAYS)
