@@ -53,6 +53,7 @@ CLIENTS = {
     "memjs": ("memcached", "memjs.mjs"),
     "memcached of PHP": ("memcached", "phpmemcached.php"),
     "dalli": ("memcached", "ruby_dalli.rb"),
+    "meta protocol": ("memcached", "meta.py"),
     "libmemcached's tools": ("memcached", "libmemcached_tools.sh"),
 }
 # What the proxy cannot do yet: these must fail, and are to be taken from here when they do not.

@@ -143,7 +143,7 @@ int main(int argc, char **argv)
     STEP("GET none");
     STEP("INCRBY counter %d", 41);
     STEP("EXPIRE counter 100");
-    STEP("TTL counter");
+    STEP("PERSIST counter");
     STEP("GETDEL counter");
     STEP("HSET hash a 1 b %b", "\0\r\n", (size_t)3);
     STEP("HGETALL hash");

@@ -20,7 +20,7 @@ SET alive yes
 GET alive
 GET none
 SET alive yes EX 1000 GET
-TTL alive
+TTL none
 PERSIST alive
 INCRBY counter 41
 INCRBYFLOAT counter 0.5
