@@ -57,7 +57,8 @@ PY
 apps=""
 case " $parts " in
 *" apps "*)
-    apps="python3-pylibmc libhiredis-dev php-cli php-redis php-predis php-memcached ruby ruby-redis ruby-dalli"
+    apps="python3-pylibmc python3-memcache libhiredis-dev php-cli php-redis php-predis php-memcached
+        ruby ruby-redis ruby-dalli perl libredis-perl libcache-memcached-fast-perl"
     command -v node >/dev/null || apps="$apps nodejs"
     command -v npm >/dev/null || apps="$apps npm"
     ;;

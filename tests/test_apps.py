@@ -39,6 +39,7 @@ CLIENTS = {
     "phpredis": ("redis", "phpredis.php"),
     "Predis": ("redis", "predis.php"),
     "redis-rb": ("redis", "ruby_redis.rb"),
+    "Redis.pm": ("redis", "redis_perl.pl"),
     "express-session and connect-redis": ("redis", "sessions.mjs"),
     "rate-limiter-flexible and bottleneck": ("redis", "limiters.mjs"),
     "redlock": ("redis", "locks.mjs"),
@@ -50,6 +51,8 @@ CLIENTS = {
     "pymemcache": ("memcached", "use_pymemcache.py"),
     "pylibmc": ("memcached", "use_pylibmc.py"),
     "memcached of npm": ("memcached", "memcached.mjs"),
+    "python-memcached": ("memcached", "python_memcached.py"),
+    "Cache::Memcached::Fast": ("memcached", "memcached_perl.pl"),
     "memjs": ("memcached", "memjs.mjs"),
     "memcached of PHP": ("memcached", "phpmemcached.php"),
     "dalli": ("memcached", "ruby_dalli.rb"),
@@ -61,7 +64,7 @@ NOT_YET = {
     "ioredis, a new script on many keys": "EVALSHA goes to servers that were not sent the script",
     "memjs": "the connection is closed, which memjs tells nobody: an error in the binary protocol would be told",
 }
-RUN = {".py": [sys.executable], ".mjs": ["node"], ".php": ["php"], ".rb": ["ruby"], ".sh": ["sh"]}
+RUN = {".py": [sys.executable], ".mjs": ["node"], ".php": ["php"], ".rb": ["ruby"], ".pl": ["perl"], ".sh": ["sh"]}
 
 
 SECRET = "sesame"
@@ -75,9 +78,9 @@ class House:
                  "memcached": lambda: stage.memcached("-I", "2m")}
         self.alone = {kind: start() for kind, start in kinds.items()}
         self.behind = {kind: [start() for _ in range(3)] for kind, start in kinds.items()}
+        keys = {"redis": {}, "locked": {"redis_auth": SECRET}, "memcached": {"protocol": "memcached"}}
         self.proxy = stage.nutproxy(dict({"nutproxy": {"workers": 2}}, **{
-            kind: pool(servers, names=["one", "two", "three"], protocol="memcached" if kind == "memcached" else "redis",
-                       hash="murmur", hash_tag="{}", timeout="30s", **({"redis_auth": SECRET} if kind == "locked" else {}))
+            kind: pool(servers, names=["one", "two", "three"], hash="murmur", hash_tag="{}", timeout="30s", **keys[kind])
             for kind, servers in self.behind.items()}))
         self.hiredis = stage.path("hiredis")
 

@@ -14,7 +14,7 @@ step() {  # step TOOL ARGUMENTS...: its exit status, and what it said; big thing
     if [ "$(wc -c <out)" -gt 200 ]; then
         said="$(wc -c <out) bytes, $(sha1sum <out)"
     else
-        said=$(sed "s/127.0.0.1:$port/SERVER/g; s/(0x[0-9a-f]*)//g" out | sed 's/libmemcached.*cc:[0-9]*//' | tr '\n' ' ')
+        said=$(sed "s/127.0.0.1:$port/SERVER/g; s/(0x[0-9a-f]*)//g; s/libmemcached.*cc:[0-9]*//" out | tr '\n' ' ')
     fi
     printf '%s %s: %s, %s\n' "$tool" "$*" "$status" "$said"
 }

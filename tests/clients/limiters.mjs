@@ -43,10 +43,12 @@ const limiter = new Bottleneck({ id: '{app}', datastore: 'ioredis', clearDatasto
     reservoir: 100, clientOptions: { host: '127.0.0.1', port, retryStrategy: null } });
 limiter.on('error', quietly);
 await step('bottleneck: ready', async () => Boolean(await limiter.ready()));
-await step('bottleneck: jobs', () => Promise.all(Array.from({ length: 10 }, (_, i) => limiter.schedule(async () => i * i))));
+await step('bottleneck: jobs', () => Promise.all(Array.from({ length: 10 }, (_, i) =>
+    limiter.schedule(async () => i * i))));
 await step('bottleneck: reservoir', () => limiter.currentReservoir());
 await step('bottleneck: done', () => limiter.done());
-// Who waits for others to end is told so by a message, which cannot come for now.
-await refused('bottleneck: messages', () => limiter.connection.subscriber.subscribe('b_channel'), () => limiter.running());
+// Who waits for others to end (maxConcurrent) is told so by a message, which cannot come for now: it would wait for ever.
+await refused('bottleneck: messages', () => limiter.connection.subscriber.subscribe('b_channel'),
+    () => limiter.running());
 await limiter.disconnect(false);
 end();

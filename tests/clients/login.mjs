@@ -13,8 +13,8 @@ for (const RESP of [2, 3]) {
     for (const [how, secret] of [['password', { password: 'sesame' }], ['name and password', { username: 'default',
         password: 'sesame' }], ['wrong password', { password: 'wrong' }], ['no password', {}]]) {
         await login(`node-redis, RESP${RESP}, ${how}`, async () => {
-            const client = createClient({ socket: { host: '127.0.0.1', port, reconnectStrategy: false }, RESP, name: 'app',
-                ...secret }).on('error', quietly);
+            const client = createClient({ socket: { host: '127.0.0.1', port, reconnectStrategy: false }, RESP,
+                name: 'app', ...secret }).on('error', quietly);
             await client.connect();
             const got = [await client.set('k', how), await client.get('k'), await client.clientGetName()];
             client.destroy();

@@ -18,8 +18,8 @@ function login($name, $work)
     });
 }
 
-foreach (['password' => 'sesame', 'name and password' => ['default', 'sesame'], 'wrong password' => 'wrong', 'none' => null]
-         as $how => $secret) {
+foreach (['password' => 'sesame', 'name and password' => ['default', 'sesame'], 'wrong password' => 'wrong',
+          'none' => null] as $how => $secret) {
     login("phpredis, $how", function () use ($port, $how, $secret) {
         $client = new Redis();
         $client->connect('127.0.0.1', $port, 8, null, 0, 8, $secret === null ? [] : ['auth' => $secret]);

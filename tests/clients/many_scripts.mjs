@@ -8,8 +8,9 @@ import { end, port, quietly, step } from './transcript.mjs';
 const client = new Redis({ host: '127.0.0.1', port, retryStrategy: null }).on('error', quietly);
 client.defineCommand('append2', { numberOfKeys: 1, lua: 'return redis.call("APPEND", KEYS[1], ARGV[1] .. ARGV[1])' });
 await step('ping', () => client.ping());
-await step('a command of ours', () => Promise.all(Array.from({ length: 50 }, (_, i) => client.append2(`key ${i}`, 'x'))));
-await step('all were carried out', async () => (await client.mget(Array.from({ length: 50 }, (_, i) => `key ${i}`))));
+const keys = Array.from({ length: 50 }, (_, i) => `key ${i}`);
+await step('a command of ours', () => Promise.all(keys.map((k) => client.append2(k, 'x'))));
+await step('all were carried out', () => client.mget(keys));
 const limiter = new limiters.RateLimiterRedis({ storeClient: client, points: 3, duration: 100 });
 await step('a limiter', () => Promise.all(Array.from({ length: 50 }, (_, i) =>
     limiter.consume(`user ${i}`).then((r) => r.remainingPoints))));

@@ -19,7 +19,8 @@ await step('add', async () => [await add('new', '1', 0), await said(add('new', '
 await step('replace', async () => [await replace('new', '3', 0), await said(replace('none', 'x', 0))]);
 await step('append', async () => [await append('new', '4'), await prepend('new', '2'), await get('new')]);
 await step('incr', async () => [await incr('new', 6), await decr('new', 41), await incr('none', 1)]);
-await step('cas', async () => [await cas('alive', 'yes', (await gets('alive')).cas, 0), await said(cas('alive', 'no', '1', 0))]);
+await step('cas', async () => [await cas('alive', 'yes', (await gets('alive')).cas, 0),
+    await said(cas('alive', 'no', '1', 0))]);
 await step('touch', async () => [await touch('alive', 1000), await said(touch('none', 1000))]);
 await step('del', async () => [await del('new'), await del('new')]);
 await step('many', () => Promise.all(keys.map((k) => set(k, `value of ${k}`, 0))));
@@ -32,7 +33,8 @@ await step('binary', async () => [await set('b', Buffer.from([0, 13, 10, 255]), 
 await step('incr of text', () => incr('alive', 1));
 await step('key too long', () => get('k'.repeat(251)));
 await step('after an error', alive);
-await step('stats', async () => (await call('stats')()).map((s) => ['pid', 'curr_items', 'version'].filter((k) => k in s)));
+await step('stats', async () => (await call('stats')()).map((s) =>
+    ['pid', 'curr_items', 'version'].filter((k) => k in s)));
 await refused('flush', () => call('flush')(), alive);
 client.end();
 end();

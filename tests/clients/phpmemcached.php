@@ -27,7 +27,8 @@ step('append', function () use ($client) {
     $client->setOption(Memcached::OPT_COMPRESSION, false);
     return [$client->set('t', 'b'), $client->append('t', 'c'), $client->prepend('t', 'a'), $client->get('t')];
 });
-step('increment', fn() => [$client->increment('new', 6), $client->decrement('new', 4), $told($client->increment('none'))]);
+step('increment', fn() => [$client->increment('new', 6), $client->decrement('new', 4),
+                           $told($client->increment('none'))]);
 step('cas', function () use ($client, $told) {
     $token = $client->get('alive', null, Memcached::GET_EXTENDED)['cas'];
     return [$told($client->cas($token, 'alive', 'yes')), $told($client->cas($token, 'alive', 'no'))];
@@ -53,7 +54,8 @@ step('binary', fn() => [$client->set('b', "\0\r\nEND\r\n\xff"), $client->get('b'
 step('increment of text', fn() => $told($client->increment('alive')));
 step('key too long', fn() => $told($client->get(str_repeat('k', 251))));
 step('after an error', $alive);
-step('stats', fn() => array_map(fn($s) => isset($s['pid'], $s['curr_items'], $s['version']), array_values($client->getStats())));
+step('stats', fn() => array_map(fn($s) => isset($s['pid'], $s['curr_items'], $s['version']),
+                                array_values($client->getStats())));
 step('no reply', function () {
     $quiet = connection([Memcached::OPT_NOREPLY => true]);
     for ($i = 0; $i < 100; $i++)

@@ -80,7 +80,8 @@ for words in MULTI 'BLPOP empty 1' 'WATCH alive' 'XREAD BLOCK 1 STREAMS stream $
     printf '%s: %s\n' "$words" "$said"
 done
 if [ "$mode" = proxy ]; then    # on a server, it would wait for messages
-    timeout 5 redis-cli "$protocol" -p "$port" SUBSCRIBE channel 2>&1 | sed 's/.*not served by this proxy.*/SUBSCRIBE: refused/' | head -n 1
+    timeout 5 redis-cli "$protocol" -p "$port" SUBSCRIBE channel 2>&1 |
+        sed 's/.*not served by this proxy.*/SUBSCRIBE: refused/' | head -n 1
 else
     echo 'SUBSCRIBE: refused'
 fi

@@ -18,5 +18,5 @@ end
 began = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 refused('set', nil, /No server available/) { connection.set('k', 'v') }
 refused('get', nil, /No server available/) { connection.get('k') }
-refused('get_multi', nil, /No server available/) { raise connection.get_multi('a', 'b').empty? ? 'No server available' : 'got' }
+step('get_multi') { connection.get_multi('a', 'b') } # nothing, as from a server that has nothing
 tell('in time', !THROUGH || Process.clock_gettime(Process::CLOCK_MONOTONIC) - began < 2)

@@ -19,7 +19,8 @@ function big($size)                     // bytes of every value, always the same
 function show($value)
 {
     if (is_string($value))
-        return strlen($value) > 100 ? strlen($value) . ' bytes, ' . sha1($value) : '"' . addcslashes($value, "\0..\37\177..\377") . '"';
+        return strlen($value) > 100 ? strlen($value) . ' bytes, ' . sha1($value)
+            : '"' . addcslashes($value, "\0..\37\177..\377") . '"';
     if (is_array($value)) {
         $out = [];
         foreach ($value as $k => $v)
