@@ -80,7 +80,8 @@ class House:
         self.behind = {kind: [start() for _ in range(3)] for kind, start in kinds.items()}
         keys = {"redis": {}, "locked": {"redis_auth": SECRET}, "memcached": {"protocol": "memcached"}}
         self.proxy = stage.nutproxy(dict({"nutproxy": {"workers": 2}}, **{
-            kind: pool(servers, names=["one", "two", "three"], hash="murmur", hash_tag="{}", timeout="30s", **keys[kind])
+            kind: pool(servers, names=["one", "two", "three"], hash="murmur", hash_tag="{}", timeout="30s",
+                       **keys[kind])
             for kind, servers in self.behind.items()}))
         self.hiredis = stage.path("hiredis")
 

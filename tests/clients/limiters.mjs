@@ -47,7 +47,7 @@ await step('bottleneck: jobs', () => Promise.all(Array.from({ length: 10 }, (_, 
     limiter.schedule(async () => i * i))));
 await step('bottleneck: reservoir', () => limiter.currentReservoir());
 await step('bottleneck: done', () => limiter.done());
-// Who waits for others to end (maxConcurrent) is told so by a message, which cannot come for now: it would wait for ever.
+// Who waits for others to end (maxConcurrent) is told so by a message, which cannot come for now: it waits for ever.
 await refused('bottleneck: messages', () => limiter.connection.subscriber.subscribe('b_channel'),
     () => limiter.running());
 await limiter.disconnect(false);

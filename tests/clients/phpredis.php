@@ -17,7 +17,11 @@ function last($call)
 
 $client->connect('127.0.0.1', $port, 8, null, 0, 8);
 $alive = fn() => $client->get('alive');
-$text = fn() => $client->getLastError();
+$text = function () use ($client) {
+    $said = $client->getLastError();
+    $client->clearLastError();
+    return $said;
+};
 $keys = array_map(fn($i) => "$i:key", range(0, 199));
 
 step('ping', fn() => $client->ping());
@@ -109,6 +113,7 @@ step('unknown', last(fn() => $client->rawCommand('NOSUCHCOMMAND', 'x')));
 step('not an integer', last(fn() => $client->incr('alive')));
 
 // refused by design, for now
+$text();
 refused('watch', fn() => $client->watch('alive'), $alive, $text);
 refused('blpop', fn() => $client->blPop(['empty list'], 1), $alive, $text);
 // When MULTI is refused it goes on queueing by itself: discard() brings it back.
