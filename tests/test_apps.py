@@ -157,3 +157,19 @@ def test_a_client_sees_through_the_proxy_what_a_server_shows_it(house, name):
     difference = [line[:400] for line in difflib.unified_diff(direct, through, "a server", "the proxy", "", "", 0, "")]
     assert not difference, "\n".join(difference)
     assert through_status == 0
+
+
+def test_clients_empty_all_servers_if_the_pool_allows_it(stage):
+    servers = [stage.redis() for _ in range(3)]
+    caches = [stage.memcached() for _ in range(3)]
+    proxy = stage.nutproxy({"data": pool(servers, allow="flush"),
+                            "cache": pool(caches, protocol="memcached", allow="flush")})
+    client, cache = proxy.redis("data"), proxy.memcached("cache")
+    keys = ["%d:key" % i for i in range(100)]
+    for flush in (client.flushall, client.flushdb, lambda: client.flushall(asynchronous=True)):
+        client.mset({k: k for k in keys})
+        assert flush() is True and client.mget(keys) == [None] * 100 and client.dbsize() == 0
+    memcflush = ["memcflush", "--servers=127.0.0.1:%d" % proxy.where("cache")[1]]
+    for flush in (cache.flush_all, lambda: subprocess.run(memcflush, timeout=20 * SLOW).returncode == 0):
+        assert cache.set_many({k: k for k in keys}) == [] and len(cache.get_many(keys)) == 100
+        assert flush() is True and cache.get_many(keys) == {}
