@@ -2,7 +2,7 @@
 import { big, end, more, port, quietly, refused, step } from './transcript.mjs';
 
 const [name, resp] = more;
-const { createClient, defineScript } = await import(name);
+const { createClient, createClientPool, defineScript } = await import(name);
 const shout = defineScript({
     NUMBER_OF_KEYS: 1,
     SCRIPT: 'return redis.call("GET", KEYS[1]) .. ARGV[1]',
@@ -125,7 +125,18 @@ const listener = connection();          // a connection of its own, as this libr
 await listener.connect();
 await refused('subscribe', () => listener.subscribe('channel', () => {}), () => client.get('alive'));
 listener.destroy();
+if (resp === '3') {                     // it wants to be told of every key that changes
+    await refused('client side caching', () =>
+        createClient({ ...options, clientSideCache: { ttl: 0, maxEntries: 0 } }).on('error', quietly).connect(), alive);
+}
 
+await step('a pool of connections', async () => {
+    const pool = await createClientPool(options, { minimum: 1, maximum: 4 }).on('error', quietly).connect();
+    const got = await Promise.all(Array.from({ length: 30 }, (_, i) => pool.set(`p${i}`, `${i}`)
+        .then(() => pool.get(`p${i}`))));
+    pool.destroy();
+    return got;
+});
 await step('a second connection', async () => {
     const second = await connection().connect();
     return [await second.get('alive'), await second.close()];
