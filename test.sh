@@ -4,13 +4,13 @@
 # Parts:  house     rules of the source and of the binary      proofs    the pure core under sanitizers
 #         live      real servers and clients, epoll build      beside    nutcracker and nutproxy, side by side
 #         poll      as live, poll build                        asan      as live, under sanitizers
-#         torture   the same load, every 23rd malloc denied
+#         torture   the same load, every 23rd malloc denied     apps      today's client libraries, tests/clients
 #         count     instructions of a request, against bench/instructions.txt
 cd "$(dirname "$0")" || exit 1
-parts=${*:-house proofs count live beside poll asan torture}
+parts=${*:-house proofs count live apps beside poll asan torture}
 for part in $parts; do
     case $part in
-    house | proofs | count | live | beside | poll | asan | torture) ;;
+    house | proofs | count | live | apps | beside | poll | asan | torture) ;;
     *)  echo "there is no part '$part': see the top of test.sh"
         exit 1 ;;
     esac
@@ -53,9 +53,20 @@ print("%d passed, %d failed" % (total - bad - skipped, bad))
 PY
 }
 
+# Client libraries, for apps only.  Who has a node and an npm of another origin keeps them.
+apps=""
+case " $parts " in
+*" apps "*)
+    apps="python3-pylibmc python3-memcache libhiredis-dev php-cli php-redis php-predis php-memcached
+        ruby ruby-redis ruby-dalli perl libredis-perl libcache-memcached-fast-perl"
+    command -v node >/dev/null || apps="$apps nodejs"
+    command -v npm >/dev/null || apps="$apps npm"
+    ;;
+esac
+# shellcheck disable=SC2086
 sh tests/install.sh gcc libc6-dev make musl-tools libinih-dev clang libclang-rt-14-dev binutils universal-ctags \
     shellcheck strace valgrind redis-server redis-tools memcached libmemcached-tools nutcracker procps \
-    python3 python3-pytest python3-redis python3-pymemcache || exit 1
+    python3 python3-pytest python3-redis python3-pymemcache $apps || exit 1
 if ! make nutproxy build/poll build/asan build/torture build/proofs build/route build/counted >"$tmp/make" 2>&1; then
     cat "$tmp/make"
     echo "0 passed, 1 failed"
@@ -74,6 +85,8 @@ for part in $parts; do
                  tests/test_process.py tests/test_logs.py tests/test_reload.py tests/test_clients.py \
                  tests/test_steady.py tests/test_commands.py tests/test_flow.py tests/test_tools.py \
                  tests/test_workers.py tests/test_small.py tests/test_today.py ;;
+    apps)    sh tests/clients/install.sh
+             run apps pytests nutproxy 1 tests/test_apps.py ;;
     beside)  run beside pytests nutproxy 1 tests/test_routing.py tests/test_beside.py tests/test_consumers.py \
                  tests/test_convert.py ;;
     poll)    run poll pytests build/poll 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
