@@ -2485,19 +2485,21 @@ static uint64_t check_mix(uint64_t h, uint64_t more)
     return h ^ h >> 29;
 }
 
-/* Not one of the pools' hashes: it only tells apart the keys of one request. */
-uint32_t nut_check(struct bytes key)
+/* Not one of the pools' hashes: it only tells some texts apart. */
+static uint64_t check_whole(struct bytes text)
 {
-    uint64_t h = key.len;
+    uint64_t h = text.len;
     size_t at = 0;
-    for (; key.len - at >= 8; at += 8)
-        h = check_mix(h, eight_at(key.at + at));
-    if (key.len >= 8)
-        return (uint32_t)(check_mix(h, eight_at(key.at + key.len - 8)) >> 32);
-    for (; at < key.len; at++)
-        h = check_mix(h, octet(key.at[at]));
-    return (uint32_t)(h >> 32);
+    for (; text.len - at >= 8; at += 8)
+        h = check_mix(h, eight_at(text.at + at));
+    if (text.len >= 8)
+        return check_mix(h, eight_at(text.at + text.len - 8));
+    for (; at < text.len; at++)
+        h = check_mix(h, octet(text.at[at]));
+    return h;
 }
+
+uint32_t nut_check(struct bytes key) { return (uint32_t)(check_whole(key) >> 32); }
 
 /* ---- merging */
 
@@ -6062,6 +6064,7 @@ struct pool {
     uint32_t                  numbered;     /* how many were let in so far */
     const struct lexicon     *lexicon;      /* its commands */
     char                      version[16];  /* of its servers, "" until one has told */
+    uint64_t                  script[64];   /* checks of those that all servers were given, then 0 */
 };
 
 struct worker {
@@ -6186,6 +6189,13 @@ static int greeting_why(int greeting)
          : greeting == GREET_SELECT ? WHY_SELECT : EINVAL;
 }
 
+/* A server may have started anew: what is known of all of them is so no more. */
+static void pool_unlearn(struct pool *pool)
+{
+    pool->version[0] = '\0';
+    memset(pool->script, 0, sizeof pool->script);
+}
+
 /* Connect a lane whose server's address is known: 0, or why not. */
 static int lane_connect(struct lane *lane, const struct role *role)
 {
@@ -6210,8 +6220,8 @@ static int lane_connect(struct lane *lane, const struct role *role)
     lane->naming = lane->scanning = lane->aside = false;
     lane->said = lane->later.len;
     s->pool->worker->accepted += lane->kind != LANE_PROBE;      /* twemproxy has none to count */
-    if (lane->kind == LANE_SHARED)
-        s->pool->version[0] = '\0';         /* another may run there by now */
+    if (lane->kind != LANE_PROBE)
+        pool_unlearn(s->pool);
     if (!lane_greet(lane)) {
         conn_close(lane->conn);
         lane->conn = NULL;
@@ -8697,6 +8707,46 @@ static void request_route(struct request *r, const struct frame *f, struct block
         request_ask_one(r, f, block, server);
 }
 
+/* A server knows a script by its digest when it has seen it, and clients that have sent it
+ * once, for one key, go on with the digest, for others.  So what EVAL brings is loaded on
+ * all servers, unless that was done: a request that nobody waits for.  Who makes a new
+ * script for each EVAL has them on one server, as the first 64 are enough for others. */
+static void script_share(struct client *c, const struct frame *f)
+{
+    struct pool *pool = c->pool;
+    struct mem *m = &pool->loop->mem;
+    struct bytes head = lit("*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n"), word = resp_raw_words(f, 1, 1);
+    uint64_t check = check_whole(frame_arg(f, 1));
+    size_t i = 0;
+    while (i < countof(pool->script) && pool->script[i] != 0 && pool->script[i] != check)
+        i++;
+    if (pool->servers == 1 || i == countof(pool->script) || pool->script[i] == check)
+        return;
+    struct block *question = block_take(m, head.len + word.len);
+    struct request *r = question == NULL ? NULL : request_new(c);
+    if (r != NULL) {
+        copy(question->bytes, head);
+        copy(question->bytes + head.len, word);
+        question->fill = (uint32_t)(head.len + word.len);       /* <= cap */
+        r->open++;                          /* until we have left it */
+        request_ask_all(r, (struct bytes){question->bytes, question->fill}, question, true);
+        request_leave(r);
+        request_close_part(r);
+        for (i = 0; pool->script[i] != 0; )
+            i++;                            /* connecting may have emptied it */
+        pool->script[i] = check;
+    }
+    if (question != NULL)
+        block_drop(m, question);
+}
+
+static bool command_is_eval(const struct lexicon *l, const struct command *c)
+{
+    const struct command *original = command_original(l, c);
+    struct bytes name = original == NULL ? lit("") : nut_command_name(l, original);
+    return bytes_same(name, lit("EVAL")) || bytes_same(name, lit("EVAL_RO"));
+}
+
 /* A command that is known, with as many words as it takes: pass it on, or refuse it. */
 static void request_ask_redis(struct request *r, const struct frame *f, struct block *block, const struct command *c)
 {
@@ -8709,6 +8759,10 @@ static void request_ask_redis(struct request *r, const struct frame *f, struct b
     }
     r->merge = (enum merge)c->merge;
     r->writes = c->access == WRITE || (c->way == ALL && c->access != READ);
+    if (c->keys == COUNT2 && command_is_eval(r->pool->lexicon, c))
+        script_share(r->client, f);
+    if (c->way == ALL && c->group == GROUP_SCRIPTING)
+        pool_unlearn(r->pool);              /* it may be SCRIPT FLUSH */
     if (c->way == ALL)
         request_ask_all(r, f->text, block, c->access == READ && r->pool->conf->auto_eject_hosts);
     else

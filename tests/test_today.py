@@ -1,5 +1,6 @@
 """What the clients of today begin with, and what they ask of all servers: HELLO and RESP3, CLIENT, INFO, CONFIG GET,
 SCAN, and a pool's own list of commands.  Four redis-servers behind nutproxy, and one alone to compare with."""
+import hashlib
 import random
 import re
 import signal
@@ -394,6 +395,51 @@ def test_what_concerns_all_servers_is_asked_of_all(house):
             assert b"l%d" % resp3 in c.ask("FUNCTION", "LIST")
             assert c.ask("FUNCTION", "DELETE", "l%d" % resp3) == OK and c.ask("FUNCTION", "RESTORE", dump) == OK
             assert c.ask("FUNCTION", "FLUSH") == OK
+            c.in_step()
+
+
+def test_a_script_that_eval_brings_is_known_to_all_servers(shared):
+    """As ioredis does it: EVAL once, and EVALSHA for other keys right behind it."""
+    servers = [shared.redis() for _ in range(4)]
+    proxy = shared.nutproxy({"alpha": pool(servers, hash="md5")})
+
+    def shared_of(script, keys, c):
+        sha = hashlib.sha1(script.encode()).hexdigest()
+        got = c.pipeline([("EVAL", script, 1, keys[0])] + [("EVALSHA", sha, 1, k) for k in keys])
+        assert got == [bulk(k) for k in keys[:1] + keys], got
+
+    def loads():
+        return sum(s.client().info("commandstats").get("cmdstat_script|load", {"calls": 0})["calls"] for s in servers)
+
+    keys = ["key %d" % i for i in range(50)]
+    for resp3 in (False, True):
+        with Resp(proxy.where("alpha"), resp3=resp3) as c:
+            before = loads()
+            for n in range(20):
+                shared_of("return KEYS[1] -- %d %d" % (resp3, n), keys, c)
+            assert loads() - before <= 20 * 4 + 8
+            before = loads()
+            shared_of("return KEYS[1] -- %d %d" % (resp3, 3), keys, c)
+            assert loads() == before                # it was there
+            assert c.ask("SCRIPT", "FLUSH") == OK
+            shared_of("return KEYS[1] -- %d %d" % (resp3, 3), keys, c)
+            big = "return KEYS[1] -- " + "x" * 100000
+            shared_of(big, keys, c)
+            for n in range(100):                    # scripts without end are not for all
+                assert c.ask("EVAL", "return %d" % n, 1, "a") == b":%d\r\n" % n
+            assert loads() - before < 70 * 4
+            assert c.ask("SCRIPT", "FLUSH") == OK
+            assert c.ask("EVAL", "return (", 1, "a").startswith(b"-ERR Error compiling script")
+            # A server that has started anew is given it again.
+            servers[2].kill()
+            servers[2].start()
+            wait_for("it to be back", lambda: not any(r.startswith(b"-") for r in c.pipeline([("GET", k) for k in keys])))
+            shared_of("return KEYS[1] -- %d %d" % (resp3, 3), keys, c)
+            # One that is down costs the others nothing.
+            servers[2].kill()
+            assert c.ask("EVAL", "return 77", 0) == b":77\r\n" or c.ask("EVAL", "return 77", 0).startswith(b"-ERR")
+            servers[2].start()
+            wait_for("it to be back", lambda: not any(r.startswith(b"-") for r in c.pipeline([("GET", k) for k in keys])))
             c.in_step()
 
 
