@@ -437,6 +437,11 @@ NEVER_ANSWERED = Row("never answered",
                      "twemproxy says nothing when all parts fail at once",
                      "the client is closed, or gets no answer", None)
 
+# This one is about what servers get beside a request.
+SHARED = Row("scripts for all",
+             "a script that EVAL brings is loaded on all servers, so that EVALSHA finds it wherever its keys are",
+             "a script that `EVAL` brings is loaded on all servers", None)
+
 
 # ---- the judge
 
@@ -447,7 +452,9 @@ class Judge:
 
     def explained(self, case, there, here):
         """Whether all that differs is meant; counts the rows that were needed."""
+        here, shared = self.unshared(case, here)
         there, rows = self.rewritten(there, here)
+        rows += [SHARED] * shared
         if there != here:
             p = Pair(case, there, here, self.home)
             row = next((r for r in WHOLE if r.fits(p)), None)
@@ -457,6 +464,13 @@ class Judge:
             rows += more
         self.used.update(row.name for row in rows)
         return True
+
+    def unshared(self, case, here):
+        """What our servers got but for scripts that others brought; whether there were any."""
+        loads = [(b"SCRIPT", b"LOAD", r[1]) for r in case.requests or ()
+                 if isinstance(r, tuple) and len(r) > 1 and r[0].upper() in (b"EVAL", b"EVAL_RO")]
+        servers = {n: [r for r in rs if r not in loads] for n, rs in here.servers.items()}
+        return here._replace(servers=servers), servers != here.servers
 
     def rewritten(self, there, here):
         """What twemproxy's servers got, in nutproxy's words where that makes them equal."""
@@ -501,4 +515,4 @@ class Judge:
         return rows
 
 
-ALL = WRITTEN + WHOLE + SINGLE + [FAILED_GET, NEVER_ANSWERED]
+ALL = WRITTEN + WHOLE + SINGLE + [FAILED_GET, NEVER_ANSWERED, SHARED]
