@@ -2023,7 +2023,10 @@ static const char *mc_numbers(struct frame *f)
                ? NULL : "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
     case NUMERAL:
         return f->noreply || mc_number(frame_arg(f, 1), UINT32_MAX, &any) ? NULL : BAD_FORMAT;
-    case KEYS: case FREE: case META:
+    case DELAY:
+        return f->argc == 1u + f->noreply || mc_exptime(frame_arg(f, 1), &f->exptime)
+               ? NULL : "CLIENT_ERROR invalid exptime argument\r\n";
+    case KEYS: case FREE: case META: case METASET: case STATS:
         break;
     }
     return NULL;
@@ -2033,23 +2036,164 @@ static const char *mc_numbers(struct frame *f)
 static uint32_t verb_first_key(const struct verb *v)
 {
     switch ((enum shape)v->shape) {
-    case FREE: case NUMERAL: case META: return 0;
-    case TOUCHES:                       return 2;
-    case KEYS: case BLOCK: case CAS: case DELETE: case DELTA: case EXPTIME: break;
+    case FREE: case NUMERAL: case DELAY: case STATS: return 0;
+    case TOUCHES:                                    return 2;
+    case KEYS: case BLOCK: case CAS: case DELETE: case DELTA: case EXPTIME: case META: case METASET: break;
     }
     return 1;
 }
 
 static bool verb_is_get(const struct verb *v) { return v->shape == KEYS || v->shape == TOUCHES; }
+static bool verb_is_meta(const struct verb *v) { return v->shape == META || v->shape == METASET; }
 
 /* Whether a last word `noreply` means that; where it does not, it is a key or nothing. */
 static bool mc_noreply(const struct frame *f)
 {
     const struct verb *v = f->verb;
-    if (v == NULL || verb_is_get(v) || (v->shape == FREE && v->way != WHOLE))
+    if (v == NULL || verb_is_get(v) || verb_is_meta(v) || v->shape == FREE || v->shape == STATS)
         return false;
     return f->argc > (v->shape == DELETE ? 2u : 1u) &&
            bytes_same(frame_arg(f, f->argc - 1), lit("noreply"));
+}
+
+/* ---- meta requests
+ *
+ * "mg key flag ..." and its kin; "ms key bytes flag ..." has data behind it.  A flag is
+ * a letter, and some have a token behind the letter. */
+
+#define META_WORDS 19                       /* of ms with more memcached takes the data for commands */
+
+static uint32_t meta_first_flag(const struct frame *f) { return f->verb->shape == METASET ? 3 : 2; }
+
+/* The flag with that letter, its token included; without one, nothing. */
+static struct bytes meta_flag(const struct frame *f, char letter)
+{
+    for (uint32_t i = meta_first_flag(f); i < f->argc; i++)
+        if (frame_arg(f, i).at[0] == letter)
+            return frame_arg(f, i);
+    return (struct bytes){NULL, 0};
+}
+
+static bool meta_is_quiet(const struct frame *f) { return meta_flag(f, 'q').len > 0; }
+
+/* Whether only the letter of a flag counts, and not what stands behind it. */
+static bool meta_is_bare(char letter) { return memchr("bkstcfvhuqxIl", letter, 13) != NULL; }
+
+/* What is wrong with a flag, in memcached's words; NULL: nothing. */
+static const char *meta_flag_fault(struct bytes flag)
+{
+    struct bytes token = bytes_from(flag, 1);
+    uint64_t n;
+    int64_t time;
+    if (meta_is_bare(flag.at[0]))
+        return NULL;
+    switch (flag.at[0]) {
+    case 'L': case 'O': case 'P':           /* O is looked at later */
+        return NULL;
+    case 'N': case 'R': case 'T':
+        return mc_exptime(token, &time) ? NULL : "CLIENT_ERROR bad token in command line format\r\n";
+    case 'C': case 'E':
+        return mc_number(token, UINT64_MAX, &n) ? NULL : "CLIENT_ERROR bad token in command line format\r\n";
+    case 'F':
+        return mc_number(token, UINT32_MAX, &n) ? NULL : BAD_FORMAT;
+    case 'D':
+        return mc_number(token, UINT64_MAX, &n) ? NULL : "CLIENT_ERROR invalid numeric delta value\r\n";
+    case 'J':
+        return mc_number(token, UINT64_MAX, &n) ? NULL : "CLIENT_ERROR invalid numeric initial value\r\n";
+    case 'M':
+        return token.len == 1 ? NULL : "CLIENT_ERROR incorrect length for M token\r\n";
+    }
+    return "CLIENT_ERROR invalid flag\r\n";
+}
+
+/* The bytes that base64 `text` stands for, in `to`, which has room for as many; an
+ * empty key: it is none. */
+static struct bytes base64_read(struct bytes text, char *to)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    size_t len = 0, end = text.len;
+    if (end % 4 != 0)
+        return (struct bytes){to, 0};
+    while (end > 0 && end + 2 > text.len && text.at[end - 1] == '=')
+        end--;
+    for (size_t i = 0; i < end; i++) {
+        const char *digit = memchr(digits, text.at[i], 64);
+        if (digit == NULL)
+            return (struct bytes){to, 0};
+        bits = bits << 6 | (uint32_t)(digit - digits);      /* only the last 14 are looked at */
+        if (i % 4 != 0)
+            to[len++] = (char)(bits >> (6 - 2 * (i % 4)));
+    }
+    return (struct bytes){to, len};
+}
+
+/* The key that a line with one key is routed by; `room` is for one that stands there in
+ * base64, as NUT_KEY_MAX bytes. */
+static struct bytes mc_key(const struct frame *f, char *room)
+{
+    struct bytes key = frame_arg(f, verb_first_key(f->verb));
+    return verb_is_meta(f->verb) && meta_flag(f, 'b').len > 0 ? base64_read(key, room) : key;
+}
+
+/* What is wrong with the flags of a meta line. */
+static const char *meta_flags_fault(const struct frame *f)
+{
+    char room[NUT_KEY_MAX];
+    uint64_t seen = 0;
+    for (uint32_t i = meta_first_flag(f); i < f->argc; i++) {
+        struct bytes flag = frame_arg(f, i);
+        const char *fault = meta_flag_fault(flag);
+        uint64_t bit = (uint64_t)1 << (flag.at[0] & 63);    /* all letters differ in it */
+        if (fault == NULL && (seen & bit) != 0)
+            fault = "CLIENT_ERROR duplicate flag\r\n";
+        if (fault != NULL)
+            return fault;
+        if (!mc_key_fits(flag))
+            return BAD_FORMAT;
+        seen |= bit;
+    }
+    return mc_key(f, room).len > 0 ? NULL : "CLIENT_ERROR error decoding key\r\n";
+}
+
+/* Why a meta line is refused, or NULL. */
+static const char *meta_refusal(const struct frame *f)
+{
+    char name = f->verb->name[1];
+    struct bytes mode;
+    if (f->argc < meta_first_flag(f) || (name == 's' && !f->block) || !mc_key_fits(frame_arg(f, 1)))
+        return BAD_FORMAT;
+    if (f->argc > META_WORDS)
+        return "CLIENT_ERROR options flags are too long\r\n";
+    const char *fault = meta_flags_fault(f);
+    if (fault != NULL)
+        return name == 'a' || name == 'd' ? "CLIENT_ERROR invalid or duplicate flag\r\n" : fault;
+    if (meta_flag(f, 'O').len > 32)
+        return "CLIENT_ERROR opaque token too long\r\n";
+    mode = meta_flag(f, 'M');
+    if (name == 's' && mode.len > 0 && memchr("AEPRS", mode.at[1], 5) == NULL)
+        return "CLIENT_ERROR invalid mode for ms M token\r\n";
+    if (name == 'a' && mode.len > 0 && memchr("ID+-", mode.at[1], 4) == NULL)
+        return "CLIENT_ERROR invalid mode for ma M token\r\n";
+    return NULL;
+}
+
+/* Why a stats line is refused, or NULL.  "stats server NAME word" is for that server,
+ * and what it then answers are lines of STAT, and an END. */
+static const char *stats_refusal(const struct frame *f)
+{
+    static const char words[] = " conns extstore items settings sizes slabs ";
+    struct bytes second = f->argc > 1 ? frame_arg(f, 1) : lit("servers");
+    bool known = f->argc < 3 ? bytes_same(second, lit("servers")) : bytes_same(second, lit("server"));
+    if (known && f->argc == 4) {
+        struct bytes word = frame_arg(f, 3);
+        size_t at = 0;
+        while (at < sizeof words - 1 && !starts_with((struct bytes){words + at, sizeof words - 1 - at}, word))
+            at++;
+        known = at > 0 && at < sizeof words - 1 && words[at - 1] == ' ' && words[at + word.len] == ' ';
+    }
+    return known ? NULL : "CLIENT_ERROR this proxy serves: stats, stats servers, stats server NAME"
+                          " [conns|extstore|items|settings|sizes|slabs]\r\n";
 }
 
 /* Why a line is refused, or NULL. */
@@ -2062,11 +2206,12 @@ static const char *mc_refusal(struct frame *f)
         f->noreply = false;                     /* memcached tells this to everybody */
         return "ERROR\r\n";
     }
-    if (v->shape == META)
-        return "CLIENT_ERROR meta commands are not served by this proxy\r\n";
-    if (v->way == WHOLE)
-        return v->name[0] == 'f' ? "CLIENT_ERROR flush_all is not served by this proxy: it concerns all servers\r\n"
-                                 : "CLIENT_ERROR stats is not served by this proxy: it concerns all servers\r\n";
+    if (v->way == ADMIN)
+        return "CLIENT_ERROR this command is not served by this proxy: it concerns one server by itself\r\n";
+    if (v->shape == STATS)
+        return stats_refusal(f);
+    if (verb_is_meta(v))
+        return meta_refusal(f);
     const char *wrong = mc_numbers(f);
     if (wrong != NULL && (v->shape == TOUCHES || v->shape == DELETE))
         return wrong;                           /* memcached looks at these before the keys */
@@ -2088,7 +2233,7 @@ static enum scan mc_line(struct mem *m, struct frame *f, struct bytes in, size_t
     f->text = in;                               /* for frame_arg, while we are here */
     f->verb = f->argc == 0 ? NULL : verb_find(frame_arg(f, 0));
     const struct verb *v = f->verb;
-    uint32_t at = v == NULL ? 0 : v->shape == META ? 2
+    uint32_t at = v == NULL ? 0 : v->shape == METASET ? 2
                 : v->shape == BLOCK || v->shape == CAS ? 4 : 0;
     if (at > 0 && f->argc > at && mc_number(frame_arg(f, at), UINT64_MAX, &bytes)) {
         if (bytes > NUT_BULK_MAX || bytes > NUT_ITEM_MAX)
@@ -2147,6 +2292,19 @@ static size_t line_word(char *to, size_t at, struct bytes word)
     return at + word.len;
 }
 
+/* Put the flags of a meta request, but for `q`, and the end of its line. */
+static bool meta_put_flags(struct mem *m, struct queue *q, const struct frame *f)
+{
+    bool ok = true;
+    for (uint32_t i = meta_first_flag(f); ok && i < f->argc; i++) {
+        struct bytes flag = frame_arg(f, i);
+        size_t len = meta_is_bare(flag.at[0]) ? 1 : flag.len;
+        if (flag.at[0] != 'q')
+            ok = nut_queue_put(m, q, (struct bytes){flag.at - 1, len + 1});     /* and the space before it */
+    }
+    return ok && nut_queue_put(m, q, lit("\r\n"));
+}
+
 /* Put a memcached request with one key (or none) as a server shall read it:
  * written anew, and without `noreply`, for a reply that may come or not would
  * put everybody else on the connection out of step. */
@@ -2161,19 +2319,23 @@ static bool mc_put_request(struct mem *m, struct queue *q, const struct frame *f
         line[at++] = ' ';
         at = line_word(line, at, frame_arg(f, verb_first_key(v)));
     }
-    if (f->block) {
-        at = line_number(line, at, (int64_t)f->flags);
-        at = line_number(line, at, f->exptime);
+    if (f->block && v->shape != METASET)
+        at = line_number(line, line_number(line, at, (int64_t)f->flags), f->exptime);
+    if (f->block)
         at = line_number(line, at, f->data.len);
-    }
-    if (v->shape == EXPTIME)
+    if (v->shape == EXPTIME || v->shape == DELAY)
         at = line_number(line, at, f->exptime);
+    if (v->shape == STATS && f->argc > 3) {
+        line[at++] = ' ';
+        at = line_word(line, at, frame_arg(f, 3));
+    }
     if (v->shape == DELTA || v->shape == CAS) {
         line[at++] = ' ';
         at += number_write(line + at, f->amount);
     }
-    at = line_word(line, at, lit("\r\n"));
-    return nut_queue_put(m, q, (struct bytes){line, at}) &&
+    if (!verb_is_meta(v))
+        at = line_word(line, at, lit("\r\n"));
+    return nut_queue_put(m, q, (struct bytes){line, at}) && (!verb_is_meta(v) || meta_put_flags(m, q, f)) &&
            (!f->block || queue_hand(m, q, block, (struct bytes){f->text.at + f->data.off,
                                                                 (size_t)f->data.len + 2}));
 }
@@ -2357,11 +2519,43 @@ static bool mc_value_line(struct reply *r, struct bytes line)
     return mc_value_key(r, (struct bytes){line.at + key, key_end - key});
 }
 
+/* "code flag ...", or "VA bytes flag ..." with data behind it: an answer to a meta request,
+ * with the opaque that it gave, if any. */
+static bool mc_meta_line(struct reply *r, struct bytes line)
+{
+    static const char codes[] = "HDVAENNFNSEXMEOK";
+    size_t at = 2, code = 0;
+    uint64_t len;
+    if (line.len < 2 || (line.len > 2 && line.at[2] != ' '))
+        return false;
+    while (memcmp(codes + code, line.at, 2) != 0)
+        if ((code += 2) == sizeof codes - 1)
+            return false;
+    if (line.at[0] == 'V') {
+        size_t size = least_of(3, line.len);
+        at = digits_end(line, size);
+        if (!number_read((struct bytes){line.at + size, at - size}, UINT32_MAX, &len))
+            return false;
+        r->need = len;
+        r->tail = 2;
+        r->about = &r->asked[r->key];
+    }
+    r->open = r->tail > 0;
+    while (line.at[0] != 'M' && at < line.len) {            /* ME names a key, and then facts */
+        size_t end = find(line, at + 1, ' ');
+        if (at + 1 < end && line.at[at + 1] == 'O' &&
+            nut_check((struct bytes){line.at + at + 1, end - at - 1}) != r->asked[r->key].check)
+            return false;
+        at = end;
+    }
+    return true;
+}
+
 /* Whether a line can answer a request that is no get: a number, or one of the
  * words that such requests are answered with (protocol.txt). */
 static bool mc_is_answer(struct bytes line)
 {
-    static const char *const word[] = {"STORED", "NOT_STORED", "NOT_FOUND", "DELETED", "TOUCHED", "EXISTS"};
+    static const char *const word[] = {"STORED", "NOT_STORED", "NOT_FOUND", "DELETED", "TOUCHED", "EXISTS", "OK"};
     if (line.len > 0 && digits_end(line, 0) == line.len)
         return true;
     for (size_t i = 0; i < countof(word); i++)
@@ -2374,11 +2568,13 @@ static bool mc_is_answer(struct bytes line)
 static bool mc_reply_line(struct reply *r, struct bytes line)
 {
     bool values = r->expect == MC_VALUES;
-    if (line.len == 0 || line.len >= sizeof r->line - 1)
-        return false;
     if (!r->started)
         r->kind = values ? 'V' : '+';
     r->started = true;
+    if (r->expect == MC_STATS && starts_with(line, lit("STAT ")))
+        return true;                        /* however long */
+    if (line.len == 0 || line.len >= sizeof r->line - 1)
+        return false;
     if (values && starts_with(line, lit("VALUE ")))
         return mc_value_line(r, line);
     r->open = 0;
@@ -2386,7 +2582,9 @@ static bool mc_reply_line(struct reply *r, struct bytes line)
         r->kind = 'E';
         return true;
     }
-    return values ? bytes_same(line, lit("END")) : mc_is_answer(line);
+    if (r->expect == MC_META)
+        return mc_meta_line(r, line);
+    return values || r->expect == MC_STATS ? bytes_same(line, lit("END")) : mc_is_answer(line);
 }
 
 /* The bytes of a value and the CR LF behind it. */
@@ -2467,6 +2665,7 @@ static enum scan mc_reply_scan(struct reply *r, struct bytes in, size_t *used)
         } else if ((got = reply_value(r, in, &at)) == SCAN_DONE) {
             got = reply_item(r, r->item + at - item) ? SCAN_DONE : SCAN_BAD;
             item = at;
+            r->open = r->expect == MC_VALUES;       /* END is still to come */
         }
     }
     r->item += at - item;
