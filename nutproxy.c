@@ -2829,20 +2829,154 @@ static bool merge_values(struct mem *m, struct queue *part, uint32_t n, const st
     return ok && nut_queue_put(m, out, lit("END\r\n"));
 }
 
+/* What a quiet meta request hears: HITS hides a miss, FAILS what went well. */
+static void merge_quiet(struct mem *m, enum merge how, struct queue *part, struct queue *out)
+{
+    char code[2] = {0};
+    (void)queue_peek(part, code, sizeof code);
+    bool miss = memcmp(code, "EN", 2) == 0;
+    bool well = memcmp(code, "HD", 2) == 0 || memcmp(code, "VA", 2) == 0 || memcmp(code, "OK", 2) == 0;
+    if (how == HITS ? miss : well)
+        nut_queue_free(m, part);
+    queue_join(out, part);
+}
+
+/* ---- the stats of several servers */
+
+#define TOTALS_MOST 256                     /* names of them; memcached has a hundred */
+
+enum sum { OF_ALL, OF_FIRST, OF_LEAST, OF_MOST };
+
+/* A name with its value, as it was told first, and what became of that. */
+struct total {
+    char     text[96];                      /* "name value" */
+    size_t   len, name;                     /* of `text`, of its name */
+    uint64_t n;                             /* a time in microseconds */
+    enum sum how;
+    bool     time;                          /* it has six decimals */
+};
+
+/* What is not added up. */
+static const struct { char name[22]; uint8_t how; } total_rules[] = {
+    /* name                    how */
+    { "accepting_conns",       OF_LEAST },
+    { "hash_is_expanding",     OF_MOST  },
+    { "hash_power_level",      OF_MOST  },
+    { "lru_crawler_running",   OF_MOST  },
+    { "max_connections",       OF_LEAST },
+    { "pid",                   OF_FIRST },
+    { "pointer_size",          OF_FIRST },
+    { "slab_reassign_running", OF_MOST  },
+    { "time",                  OF_MOST  },
+    { "uptime",                OF_LEAST },
+};
+
+/* The number that a value is; false: it is none. */
+static bool total_number(struct bytes text, uint64_t *n, bool *time)
+{
+    size_t point = find(text, 0, '.');
+    *time = text.len > 7 && point == text.len - 7 && text.len < 24;
+    if (!*time)
+        return number_read(text, UINT64_MAX, n);
+    char digits[24];
+    copy(digits, text);
+    memcpy(digits + point, text.at + point + 1, 6);
+    struct bytes plain = {digits, text.len - 1};
+    while (plain.len > 1 && plain.at[0] == '0')
+        plain = bytes_from(plain, 1);
+    return number_read(plain, UINT64_MAX, n);
+}
+
+/* The row of a line "name value", which it may begin; NULL: there is no room.  `at` is
+ * where it would be if servers told the same in the same order, as they do. */
+static struct total *total_row(struct total *totals, uint32_t *rows, uint32_t at, struct bytes line)
+{
+    struct bytes name = {line.at, find(line, 0, ' ') + 1};
+    if (line.len >= sizeof totals->text || name.len > line.len)
+        return NULL;
+    for (uint32_t i = 0; i < *rows; i++, at++)
+        if (starts_with((struct bytes){totals[at % *rows].text, totals[at % *rows].len}, name))
+            return &totals[at % *rows];
+    if (*rows == TOTALS_MOST)
+        return NULL;
+    struct total *t = &totals[(*rows)++];
+    *t = (struct total){.len = line.len, .name = name.len};
+    copy(t->text, line);
+    for (size_t i = 0; i < countof(total_rules); i++)
+        if (bytes_same((struct bytes){name.at, name.len - 1}, bytes_of(total_rules[i].name)))
+            t->how = (enum sum)total_rules[i].how;
+    if (!total_number(bytes_from(line, name.len), &t->n, &t->time))
+        t->how = OF_FIRST;
+    return t;
+}
+
+/* Add what one server tells; false: it told nothing, or not all. */
+static bool totals_add(struct mem *m, struct total *totals, uint32_t *rows, struct queue *part)
+{
+    char text[sizeof ((struct reply *)0)->line];
+    struct bytes line;
+    size_t len;
+    uint32_t at = 0, before;
+    uint64_t n;
+    bool time;
+    while (queue_line(part, text, sizeof text, &line, &len) && starts_with(line, lit("STAT "))) {
+        line = bytes_from(line, sizeof "STAT " - 1);
+        before = *rows;
+        struct total *t = total_row(totals, rows, at, line);
+        nut_queue_drop(m, part, len);
+        if (t == NULL)
+            continue;
+        at = (uint32_t)(t - totals) + 1;    /* <= TOTALS_MOST */
+        if (before != *rows || !total_number(bytes_from(line, t->name), &n, &time))
+            continue;
+        if (t->how == OF_ALL)
+            t->n += n;
+        else if (t->how == OF_MOST ? n > t->n : n < t->n)
+            t->n = n;
+    }
+    return part->len > 0 && bytes_same(line, lit("END"));
+}
+
+/* One sum of what the parts tell. */
+static bool merge_stats(struct mem *m, struct queue *part, uint32_t n, struct queue *out)
+{
+    struct total *totals = mem_take(m, TOTALS_MOST * sizeof *totals);
+    uint32_t rows = 0, answered = 0;
+    char line[160];
+    bool ok = totals != NULL;
+    for (uint32_t i = 0; ok && i < n; i++)
+        answered += totals_add(m, totals, &rows, &part[i]);
+    for (uint32_t i = 0; ok && i < rows; i++) {
+        struct total *t = &totals[i];
+        size_t len = t->how == OF_FIRST ? t->len : t->name;
+        size_t at = text_in(line, sizeof line, "STAT %.*s", (int)len, t->text);
+        if (t->how != OF_FIRST)
+            at += text_in(line + at, sizeof line - at, t->time ? "%llu.%06llu" : "%llu",
+                          (unsigned long long)(t->time ? t->n / 1000000 : t->n), (unsigned long long)(t->n % 1000000));
+        ok = nut_queue_put(m, out, (struct bytes){line, at}) && nut_queue_put(m, out, lit("\r\n"));
+    }
+    size_t len = text_in(line, sizeof line, "STAT nutproxy_servers %u\r\nSTAT nutproxy_servers_answered %u\r\nEND\r\n",
+                         n, answered);
+    ok = ok && nut_queue_put(m, out, (struct bytes){line, len});
+    if (totals != NULL)
+        mem_give(m, totals, TOTALS_MOST * sizeof *totals);
+    return ok;
+}
+
 /* The first part that failed speaks for all of them. */
 static struct queue *merge_failed(struct queue *part, uint32_t n)
 {
     char first;
     for (uint32_t i = 0; i < n; i++)
-        if (queue_peek(&part[i], &first, 1) == 1 && (first == '-' || first == '!'))
-            return &part[i];
+        if (queue_peek(&part[i], &first, 1) == 1 && memchr("-!ECS", first, 5) != NULL)
+            return &part[i];                /* memcached's errors have no mark, but begin so */
     return NULL;
 }
 
 bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
                const struct asked *asked, uint32_t keys, struct queue *out)
 {
-    struct queue *failed = how == VALUES ? NULL : merge_failed(part, n);
+    struct queue *failed = how >= VALUES ? NULL : merge_failed(part, n);
     bool ok = true;
     if (failed != NULL) {
         queue_join(out, failed);
@@ -2852,10 +2986,11 @@ bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
         case CONCAT: ok = merge_concat(m, part, n, out);                   break;
         case LEAST:  ok = merge_least(m, part, n, out);                    break;
         case FOUND:  merge_found(part, n, out);                            break;
-        case SAME:   queue_join(out, &part[0]);                            break;
         case ZIP:    ok = merge_zip(m, part, n, asked, keys, out);         break;
         case VALUES: ok = merge_values(m, part, n, asked, keys, out);      break;
-        case ALL_OK: ok = nut_queue_put(m, out, lit("+OK\r\n"));           break;
+        case SAME: case ALL_OK: queue_join(out, &part[0]);                 break;
+        case HITS: case FAILS: merge_quiet(m, how, part, out);             break;
+        case TOTALS: ok = merge_stats(m, part, n, out);                    break;
         case AS_IS:  must(n == 1); queue_join(out, &part[0]);              break;
         }
     }
@@ -7619,7 +7754,7 @@ static bool part_fits(const struct part *p, const struct reply *reply)
     case SUM:                return reply->kind == ':';
     case ALL_OK:             return reply->kind == '+';
     case CONCAT: case LEAST: return reply->kind == '*';
-    case AS_IS: case ZIP: case VALUES: case SAME: case FOUND: break;
+    case AS_IS: case ZIP: case VALUES: case SAME: case FOUND: case HITS: case FAILS: case TOTALS: break;
     }
     return true;
 }

@@ -832,7 +832,7 @@ struct span { uint32_t off, len; };     /* offsets, so that bytes may move */
 
 enum keys  { NONE, SPAN, COUNT1, COUNT2, PAIRS1, STORE2, STREAMS, SORT, RADIUS, WORD1, REST2 };
 enum way   { ONE, EACH, ANY, ALL, HERE, SUBS, FLUSH, BLOCKS, SESSION, WHOLE, ADMIN, NEVER, DENIED, UNKNOWN };
-enum merge { AS_IS, SUM, ZIP, ALL_OK, CONCAT, SAME, LEAST, FOUND, VALUES };
+enum merge { AS_IS, SUM, ZIP, ALL_OK, CONCAT, SAME, LEAST, FOUND, VALUES, HITS, FAILS, TOTALS };  /* from VALUES on: errors, too */
 enum access { OTHER, READ, WRITE };
 enum group {
     GROUP_BITMAP, GROUP_CLUSTER, GROUP_CONNECTION, GROUP_GENERIC, GROUP_GEO, GROUP_HASH, GROUP_HLL, GROUP_LIST,

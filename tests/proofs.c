@@ -660,9 +660,44 @@ static const struct {
       {0, 1, 0}, 3, "VALUE a 0 1\r\nA\r\nVALUE b 0 1 9\r\nB\r\nVALUE c 0 5\r\nEND\r\n\r\nEND\r\n" },
     { "values with a miss", VALUES, 2, {"VALUE c 0 1\r\nC\r\nEND\r\n", "END\r\n"}, {0, 1, 0}, 3,
       "VALUE c 0 1\r\nC\r\nEND\r\n" },
+    { "a quiet get of a hit", HITS, 1, {"VA 2 O1\r\nEN\r\n"}, {0}, 1, "VA 2 O1\r\nEN\r\n" },
+    { "a quiet get of a miss", HITS, 1, {"EN O1 kx\r\n"}, {0}, 1, "" },
+    { "a quiet get of metadata", HITS, 1, {"HD\r\n"}, {0}, 1, "HD\r\n" },
+    { "a quiet get that fails", HITS, 1, {"ERROR\r\n"}, {0}, 1, "ERROR\r\n" },
+    { "a quiet set", FAILS, 1, {"HD c12\r\n"}, {0}, 1, "" },
+    { "a quiet incr", FAILS, 1, {"VA 2\r\nHD\r\n"}, {0}, 1, "" },
+    { "a quiet set of old", FAILS, 1, {"OK\r\n"}, {0}, 1, "" },
+    { "a quiet delete of nothing", FAILS, 1, {"NF\r\n"}, {0}, 1, "NF\r\n" },
+    { "a quiet set that fails", FAILS, 1, {"SERVER_ERROR x\r\n"}, {0}, 1, "SERVER_ERROR x\r\n" },
+    { "stats", TOTALS, 3, {"STAT pid 7\r\nSTAT uptime 9\r\nSTAT time 100\r\nSTAT version 1.6.18\r\nSTAT a 1\r\nSTAT u 0.900001\r\nEND\r\n",
+                           "SERVER_ERROR x\r\n",
+                           "STAT pid 8\r\nSTAT uptime 5\r\nSTAT time 99\r\nSTAT a 41\r\nSTAT version 1.6.39\r\nSTAT b 3\r\nSTAT u 12.100002\r\nEND\r\n"},
+      {0}, 1, "STAT pid 7\r\nSTAT uptime 5\r\nSTAT time 100\r\nSTAT version 1.6.18\r\nSTAT a 42\r\nSTAT u 13.000003\r\n"
+      "STAT b 3\r\nSTAT nutproxy_servers 3\r\nSTAT nutproxy_servers_answered 2\r\nEND\r\n" },
+    { "stats that differ", TOTALS, 2, {"STAT a x\r\nSTAT b 5\r\nSTAT c 1.5\r\nSTAT d\r\nEND\r\n",
+                                       "STAT a 1\r\nSTAT b x\r\nSTAT c 1.5\r\nSTAT ab 1\r\nEND\r\n"},
+      {0}, 1, "STAT a x\r\nSTAT b 5\r\nSTAT c 1.5\r\nSTAT ab 1\r\n"
+      "STAT nutproxy_servers 2\r\nSTAT nutproxy_servers_answered 2\r\nEND\r\n" },
+    { "stats of nobody", TOTALS, 1, {"ERROR\r\n"}, {0}, 1,
+      "STAT nutproxy_servers 1\r\nSTAT nutproxy_servers_answered 0\r\nEND\r\n" },
+    { "flushed", ALL_OK, 2, {"OK\r\n", "OK\r\n"}, {0, 1}, 2, "OK\r\n" },
+    { "flushed but one", ALL_OK, 2, {"OK\r\n", "SERVER_ERROR x\r\n"}, {0, 1}, 2, "SERVER_ERROR x\r\n" },
     { "values with an error", VALUES, 2, {"VALUE a 0 1\r\nA\r\nSERVER_ERROR x\r\n", "END\r\n"}, {0, 1, 0}, 3,
       "SERVER_ERROR x\r\n" },
 };
+
+static enum expect merge_expects(size_t i)
+{
+    switch (merges[i].how) {
+    case ZIP:               return RESP_ITEMS;
+    case VALUES:            return MC_VALUES;
+    case HITS: case FAILS:  return MC_META;
+    case TOTALS:            return MC_STATS;
+    case ALL_OK:            return merges[i].part[0][0] == '+' ? RESP_REPLY : MC_LINE;
+    case AS_IS: case SUM:   break;
+    }
+    return RESP_REPLY;
+}
 
 /* Scan a part's reply, of which `cut` bytes come at a time, into its queue. */
 static void scan_part(struct mem *m, size_t i, uint32_t p, size_t cut, struct asked *asked, struct queue *to)
@@ -671,8 +706,7 @@ static void scan_part(struct mem *m, size_t i, uint32_t p, size_t cut, struct as
     struct reply r;
     while (first < merges[i].keys && asked[first].part != p)
         first++;
-    nut_reply_begin(&r, merges[i].how == ZIP ? RESP_ITEMS : merges[i].how == VALUES ? MC_VALUES : RESP_REPLY,
-                    asked, first < merges[i].keys ? first : NUT_NO_KEY);
+    nut_reply_begin(&r, merge_expects(i), asked, first < merges[i].keys ? first : NUT_NO_KEY);
     enum scan got = SCAN_MORE;
     for (struct bytes rest = bytes_of(merges[i].part[p]); rest.len > 0; ) {
         size_t n = least_of(cut, rest.len);
@@ -692,9 +726,10 @@ static bool merge_once(size_t i, size_t cut, uint64_t deny)
     struct mem m = fresh();
     struct queue part[3] = {{0}}, out = {0};
     struct asked asked[6];
-    char text[256];
+    char text[512];
     for (uint32_t k = 0; k < merges[i].keys; k++) {
-        asked[k] = (struct asked){merges[i].part_of[k], NUT_NO_KEY, nut_check(key[k]), 0};
+        asked[k] = (struct asked){merges[i].part_of[k], NUT_NO_KEY,
+                                  nut_check(merge_expects(i) == MC_META ? lit("O1") : key[k]), 0};
         for (uint32_t before = k; before-- > 0; )
             if (asked[before].part == asked[k].part) {
                 asked[before].next = k;
