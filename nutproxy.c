@@ -2074,8 +2074,6 @@ static struct bytes meta_flag(const struct frame *f, char letter)
     return (struct bytes){NULL, 0};
 }
 
-static bool meta_is_quiet(const struct frame *f) { return meta_flag(f, 'q').len > 0; }
-
 /* Whether only the letter of a flag counts, and not what stands behind it. */
 static bool meta_is_bare(char letter) { return memchr("bkstcfvhuqxIl", letter, 13) != NULL; }
 
@@ -2323,7 +2321,7 @@ static bool mc_put_request(struct mem *m, struct queue *q, const struct frame *f
         at = line_number(line, line_number(line, at, (int64_t)f->flags), f->exptime);
     if (f->block)
         at = line_number(line, at, f->data.len);
-    if (v->shape == EXPTIME || v->shape == DELAY)
+    if (v->shape == EXPTIME)
         at = line_number(line, at, f->exptime);
     if (v->shape == STATS && f->argc > 3) {
         line[at++] = ' ';
@@ -7608,7 +7606,9 @@ static void request_merge(struct request *r)
     bool unsent = true;
     for (uint32_t i = 0; i < r->parts; i++) {
         unsent = unsent && r->part[i].fault.what != NULL && r->part[i].fault.unsent;
-        if (r->fault.what == NULL)
+        if (r->merge == TOTALS && r->part[i].fault.what != NULL)
+            nut_queue_free(m, &r->part[i].reply);       /* half of it, perhaps; it is not counted */
+        else if (r->fault.what == NULL)
             r->fault = r->part[i].fault;
     }
     if (r->writes)                                      /* others may have done their part */
@@ -8016,7 +8016,7 @@ static struct part *request_add_part(struct request *r, struct server *s)
     p->lane = NULL;
     p->server = s;
     p->keys = p->line = p->first_key = 0;
-    p->expect = r->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE;
+    p->expect = r->pool->conf->protocol == REDIS ? RESP_REPLY : r->merge == TOTALS ? MC_STATS : MC_LINE;
     p->answered = p->overdue = p->lost = false;
     p->reply.first = p->reply.last = NULL;
     p->reply.len = 0;
@@ -8030,8 +8030,9 @@ static void request_ask_one(struct request *r, const struct frame *f, struct blo
 {
     struct mem *m = request_mem(r);
     struct part *p = request_add_part(r, &r->pool->server[server]);
-    if (f->verb != NULL && verb_is_get(f->verb))
-        p->expect = MC_VALUES;
+    if (f->verb != NULL)
+        p->expect = verb_is_get(f->verb) ? MC_VALUES : verb_is_meta(f->verb) ? MC_META
+                  : f->verb->shape == STATS ? MC_STATS : MC_LINE;
     struct lane *lane = part_lane(p, r->client->number);
     if (lane != NULL) {
         struct queue *q = lane_queue(lane);
@@ -9010,6 +9011,7 @@ static void request_route(struct request *r, const struct frame *f, struct block
                           struct keyset ks, const struct command *c)
 {
     uint32_t server;
+    char room[NUT_KEY_MAX];
     if (ks.n > 1 && (c == NULL || c->way == EACH)) {
         bool dealt = request_deal(r, f, ks);
         if (dealt && (r->parts > 1 || c == NULL)) {
@@ -9021,7 +9023,7 @@ static void request_route(struct request *r, const struct frame *f, struct block
     } else if (c != NULL) {
         server = request_one_server(r, f, ks, c);
     } else {
-        server = pool_pick(r->pool, ks.n > 0 ? frame_arg(f, ks.first) : lit(PLACEHOLDER));
+        server = pool_pick(r->pool, ks.n > 0 ? mc_key(f, room) : lit(PLACEHOLDER));
     }
     if (server == NUT_NOBODY)
         request_nobody(r);
@@ -9078,32 +9080,108 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
     request_close_part(r);
 }
 
-static void request_begin_memcached(struct request *r, const struct frame *f, struct block *block)
+static bool pool_may_flush(const struct pool *pool) { return pool->conf == NULL; }
+
+/* Each server of the pool, where it is, and whether it is asked. */
+static void say_servers(struct request *r)
+{
+    const struct pool *pool = r->pool;
+    char line[ADDRESS_TEXT + 8], address[ADDRESS_TEXT];
+    for (uint32_t i = 0; i < pool->servers; i++) {
+        const struct server *s = &pool->server[i];
+        request_say(r, lit("STAT "));
+        request_say(r, bytes_of(s->conf->name));
+        request_say(r, (struct bytes){line, text_in(line, sizeof line, " %s %s\r\n", server_address(s->conf, address),
+                                                    s->down ? "down" : "up")});
+    }
+    request_say(r, lit("END\r\n"));
+}
+
+/* stats: of all servers, of one, or about them. */
+static void request_begin_stats(struct request *r, const struct frame *f)
+{
+    const struct pool *pool = r->pool;
+    uint32_t i = 0;
+    if (f->argc == 1) {
+        r->merge = TOTALS;
+        request_ask_all(r, lit("stats\r\n"), NULL, false);
+        return;
+    }
+    while (f->argc > 2 && i < pool->servers && !bytes_same(frame_arg(f, 2), bytes_of(pool->server[i].conf->name)))
+        i++;
+    if (f->argc > 2 && i < pool->servers) {
+        request_ask_one(r, f, NULL, i);
+        return;
+    }
+    if (f->argc == 2)
+        say_servers(r);
+    else
+        r->literal = lit("CLIENT_ERROR no server has that name: `stats servers` tells them\r\n");
+    request_close_part(r);
+}
+
+static void request_begin_flush(struct request *r, const struct frame *f)
+{
+    char line[32];
+    if (!pool_may_flush(r->pool)) {
+        r->literal = lit("CLIENT_ERROR flush_all is not served by this proxy: it empties all servers,"
+                         " which `allow = flush` permits\r\n");
+        request_close_part(r);
+        return;
+    }
+    size_t len = text_in(line, sizeof line, "flush_all %lld\r\n", (long long)f->exptime);
+    r->merge = ALL_OK;
+    r->writes = true;
+    request_ask_all(r, (struct bytes){line, len}, NULL, false);
+}
+
+/* What a verb without a server is answered. */
+static void request_here_memcached(struct request *r, const struct verb *v)
+{
+    if (v->name[0] == 'q')
+        r->client->leaving = r->silent = true;          /* quit has no answer */
+    else
+        request_say(r, v->name[0] == 'm' ? lit("MN\r\n") : lit("OK\r\n"));
+    request_close_part(r);
+}
+
+/* Ask the servers of the keys. */
+static void request_begin_keys(struct request *r, const struct frame *f, struct block *block)
 {
     const struct verb *v = f->verb;
+    uint32_t first = verb_first_key(v);
+    struct keyset ks = {.first = first, .step = 1,
+                        .n = first == 0 ? 0 : verb_is_get(v) ? f->argc - first : 1};
+    r->merge = VALUES;
+    if (ks.n > 0)
+        r->only.check = nut_check(verb_is_meta(v) ? meta_flag(f, 'O') : frame_arg(f, first));
+    if (verb_is_meta(v) && meta_flag(f, 'q').len > 0) {
+        r->merge = v->name[1] == 'g' ? HITS : FAILS;
+        r->plain = false;
+    }
+    if (ks.n > 0 || first == 0) {
+        request_route(r, f, block, ks, NULL);
+        return;
+    }
+    request_say(r, lit("END\r\n"));                     /* a gat without keys */
+    request_close_part(r);
+}
+
+static void request_begin_memcached(struct request *r, const struct frame *f, struct block *block)
+{
     r->silent = f->noreply;
     if (f->refusal != NULL) {
         r->literal = bytes_of(f->refusal);
-    } else if (v->way == HERE) {
-        if (v->shape == NUMERAL)
-            request_say(r, lit("OK\r\n"));
-        else
-            r->client->leaving = r->silent = true;      /* quit has no answer */
+        request_close_part(r);
+    } else if (f->verb->way == HERE) {
+        request_here_memcached(r, f->verb);
+    } else if (f->verb->way == FLUSH) {
+        request_begin_flush(r, f);
+    } else if (f->verb->way == ALL) {
+        request_begin_stats(r, f);
     } else {
-        uint32_t first = verb_first_key(v);
-        struct keyset ks = {.first = first, .step = 1,
-                            .n = first == 0 ? 0 : verb_is_get(v) ? f->argc - first : 1};
-        r->merge = VALUES;
-        if (ks.n > 0)
-            r->only.check = nut_check(frame_arg(f, first));
-        if (ks.n == 0 && first > 0)
-            request_say(r, lit("END\r\n"));             /* a gat without keys */
-        else {
-            request_route(r, f, block, ks, NULL);
-            return;
-        }
+        request_begin_keys(r, f, block);
     }
-    request_close_part(r);
 }
 
 /* A request has been read: answer it, or ask who can.  False: no memory. */

@@ -621,7 +621,7 @@
     _( "cas",            CAS,        6,   7,   ONE    ) \
     _( "decr",           DELTA,      3,   4,   ONE    ) \
     _( "delete",         DELETE,     2,   4,   ONE    ) \
-    _( "flush_all",      DELAY,      1,   3,   WHOLE  ) \
+    _( "flush_all",      DELAY,      1,   3,   FLUSH  ) \
     _( "gat",            TOUCHES,    2,   0,   EACH   ) \
     _( "gats",           TOUCHES,    2,   0,   EACH   ) \
     _( "get",            KEYS,       2,   0,   EACH   ) \
@@ -641,7 +641,7 @@
     _( "set",            BLOCK,      5,   6,   ONE    ) \
     _( "shutdown",       FREE,       1,   0,   ADMIN  ) \
     _( "slabs",          FREE,       1,   0,   ADMIN  ) \
-    _( "stats",          STATS,      1,   4,   WHOLE  ) \
+    _( "stats",          STATS,      1,   4,   ALL    ) \
     _( "touch",          EXPTIME,    3,   4,   ONE    ) \
     _( "verbosity",      NUMERAL,    2,   3,   HERE   ) \
     _( "version",        FREE,       1,   0,   ANY    ) \

@@ -332,8 +332,6 @@ static const struct { const char *in, *out; } mc_forwarded[] = {
     { "touch a -0 noreply\r\n",                "touch a 0\r\n"                   },
     { "delete a 0 noreply\r\n",                "delete a\r\n"                    },
     { "version now\r\n",                       "version\r\n"                     },
-    { "flush_all\r\n",                         "flush_all 0\r\n"                 },
-    { "flush_all +010 noreply\r\n",            "flush_all 10\r\n"                },
     { "stats\r\n",                             "stats\r\n"                       },
     { "stats server one  items\r\n",           "stats items\r\n"                 },
     { " mg  a   q v  kx O1 \n",                "mg a v k O1\r\n"                 },
@@ -694,7 +692,7 @@ static enum expect merge_expects(size_t i)
     case HITS: case FAILS:  return MC_META;
     case TOTALS:            return MC_STATS;
     case ALL_OK:            return merges[i].part[0][0] == '+' ? RESP_REPLY : MC_LINE;
-    case AS_IS: case SUM:   break;
+    case AS_IS: case SUM: case CONCAT: case SAME: case LEAST: case FOUND: break;
     }
     return RESP_REPLY;
 }
