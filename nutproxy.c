@@ -9080,8 +9080,6 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
     request_close_part(r);
 }
 
-static bool pool_may_flush(const struct pool *pool) { return pool->conf == NULL; }
-
 /* Each server of the pool, where it is, and whether it is asked. */
 static void say_servers(struct request *r)
 {
@@ -9123,7 +9121,7 @@ static void request_begin_stats(struct request *r, const struct frame *f)
 static void request_begin_flush(struct request *r, const struct frame *f)
 {
     char line[32];
-    if (!pool_may_flush(r->pool)) {
+    if (r->pool->conf->allow.n == 0) {      /* the one word that it can have */
         r->literal = lit("CLIENT_ERROR flush_all is not served by this proxy: it empties all servers,"
                          " which `allow = flush` permits\r\n");
         request_close_part(r);

@@ -1061,6 +1061,29 @@ def test_stats_add_up_those_who_answer(stage):
         assert told(link, b"stats\r\n") == {"nutproxy_servers": "3", "nutproxy_servers_answered": "0"}
 
 
+FLUSHES = lines("""
+    flush_all | flush_all 0 | flush_all -1 | flush_all 0 1 | flush_all +0 | flush_all x | flush_all 1x | flush_all noreply |
+    flush_all 0 noreply | flush_all x noreply | flush_all noreply x | flush_all 0 1 noreply | flush_all 0 1 2 |
+    flush_all 1000""")
+
+
+def test_flush_all_empties_all_servers_where_the_pool_allows_it(stage):
+    servers = [stage.memcached() for _ in range(4)]
+    proxy = stage.nutproxy({"alpha": pool(servers[:3], "memcached", hash="md5", allow="flush", timeout="1s")})
+    keys = [b"k%d" % i for i in range(60)]
+    with Link(proxy.where("alpha")) as here, Link(("127.0.0.1", servers[3].port)) as there:
+        for request in FLUSHES:
+            said = []
+            for link in (here, there):
+                link.pipeline([put(b"set", k, k) for k in keys])
+                # memcached hides what was stored in the second of the flush, and before
+                said.append(link.write(request + b"mn\r\n").until(b"MN\r\n") + [link.ask(get(keys))])
+            assert said[0] == said[1], request
+        servers[1].stop()
+        assert re.fullmatch(rb"SERVER_ERROR [^\r]* may have been applied\r\n", here.ask(b"flush_all\r\n"))
+        assert here.write(b"flush_all noreply\r\nmn\r\n").until(b"MN\r\n") == []
+
+
 # ---- what must never reach a server
 
 CONTROLS = [bytes([c]) for c in (*range(10), *range(11, 32), 127)]     # LF ends a line, space a word
