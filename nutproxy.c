@@ -2046,6 +2046,12 @@ static uint32_t verb_first_key(const struct verb *v)
 static bool verb_is_get(const struct verb *v) { return v->shape == KEYS || v->shape == TOUCHES; }
 static bool verb_is_meta(const struct verb *v) { return v->shape == META || v->shape == METASET; }
 
+/* What answers it. */
+static enum expect verb_expect(const struct verb *v)
+{
+    return verb_is_get(v) ? MC_VALUES : verb_is_meta(v) ? MC_META : v->shape == STATS ? MC_STATS : MC_LINE;
+}
+
 /* Whether a last word `noreply` means that; where it does not, it is a key or nothing. */
 static bool mc_noreply(const struct frame *f)
 {
@@ -2074,34 +2080,33 @@ static struct bytes meta_flag(const struct frame *f, char letter)
     return (struct bytes){NULL, 0};
 }
 
-/* Whether only the letter of a flag counts, and not what stands behind it. */
-static bool meta_is_bare(char letter) { return memchr("bkstcfvhuqxIl", letter, 13) != NULL; }
+/* All letters, by what stands behind them: nothing that counts, a text, a time, a number
+ * of 64 bits, one of 32, a letter. */
+static const char meta_letters[] = "IbcfhklqstuvxLOPNRTCDEJFM";
+enum { META_TEXT = 13, META_TIME = 16, META_NUMBER = 19, META_NUMBER32 = 23, META_LETTER = 24, META_NONE = 25 };
+
+static size_t meta_letter(char letter)
+{
+    const char *at = memchr(meta_letters, letter, META_NONE);
+    return at == NULL ? META_NONE : (size_t)(at - meta_letters);
+}
 
 /* What is wrong with a flag, in memcached's words; NULL: nothing. */
 static const char *meta_flag_fault(struct bytes flag)
 {
     struct bytes token = bytes_from(flag, 1);
+    size_t letter = meta_letter(flag.at[0]);
     uint64_t n;
     int64_t time;
-    if (meta_is_bare(flag.at[0]))
-        return NULL;
-    switch (flag.at[0]) {
-    case 'L': case 'O': case 'P':           /* O is looked at later */
-        return NULL;
-    case 'N': case 'R': case 'T':
-        return mc_exptime(token, &time) ? NULL : "CLIENT_ERROR bad token in command line format\r\n";
-    case 'C': case 'E':
-        return mc_number(token, UINT64_MAX, &n) ? NULL : "CLIENT_ERROR bad token in command line format\r\n";
-    case 'F':
-        return mc_number(token, UINT32_MAX, &n) ? NULL : BAD_FORMAT;
-    case 'D':
-        return mc_number(token, UINT64_MAX, &n) ? NULL : "CLIENT_ERROR invalid numeric delta value\r\n";
-    case 'J':
-        return mc_number(token, UINT64_MAX, &n) ? NULL : "CLIENT_ERROR invalid numeric initial value\r\n";
-    case 'M':
+    if (letter == META_NONE)
+        return "CLIENT_ERROR invalid flag\r\n";
+    if (letter == META_LETTER)
         return token.len == 1 ? NULL : "CLIENT_ERROR incorrect length for M token\r\n";
-    }
-    return "CLIENT_ERROR invalid flag\r\n";
+    if (letter == META_NUMBER32)
+        return mc_number(token, UINT32_MAX, &n) ? NULL : BAD_FORMAT;
+    if (letter < META_TIME || (letter < META_NUMBER ? mc_exptime(token, &time) : mc_number(token, UINT64_MAX, &n)))
+        return NULL;
+    return "CLIENT_ERROR bad token in command line format\r\n";
 }
 
 /* The bytes that base64 `text` stands for, in `to`, which has room for as many; an
@@ -2147,19 +2152,17 @@ static const char *meta_flags_fault(const struct frame *f)
             fault = "CLIENT_ERROR duplicate flag\r\n";
         if (fault != NULL)
             return fault;
-        if (!mc_key_fits(flag))
-            return BAD_FORMAT;
         seen |= bit;
     }
     return mc_key(f, room).len > 0 ? NULL : "CLIENT_ERROR error decoding key\r\n";
 }
 
-/* Why a meta line is refused, or NULL. */
+/* Why a meta line whose words hold no control bytes is refused, or NULL. */
 static const char *meta_refusal(const struct frame *f)
 {
     char name = f->verb->name[1];
     struct bytes mode;
-    if (f->argc < meta_first_flag(f) || (name == 's' && !f->block) || !mc_key_fits(frame_arg(f, 1)))
+    if (f->argc < meta_first_flag(f) || (name == 's' && !f->block))
         return BAD_FORMAT;
     if (f->argc > META_WORDS)
         return "CLIENT_ERROR options flags are too long\r\n";
@@ -2177,21 +2180,18 @@ static const char *meta_refusal(const struct frame *f)
 }
 
 /* Why a stats line is refused, or NULL.  "stats server NAME word" is for that server,
- * and what it then answers are lines of STAT, and an END. */
+ * and what it answers to one of these words are lines of STAT, and an END. */
 static const char *stats_refusal(const struct frame *f)
 {
-    static const char words[] = " conns extstore items settings sizes slabs ";
-    struct bytes second = f->argc > 1 ? frame_arg(f, 1) : lit("servers");
-    bool known = f->argc < 3 ? bytes_same(second, lit("servers")) : bytes_same(second, lit("server"));
-    if (known && f->argc == 4) {
-        struct bytes word = frame_arg(f, 3);
-        size_t at = 0;
-        while (at < sizeof words - 1 && !starts_with((struct bytes){words + at, sizeof words - 1 - at}, word))
-            at++;
-        known = at > 0 && at < sizeof words - 1 && words[at - 1] == ' ' && words[at + word.len] == ' ';
-    }
-    return known ? NULL : "CLIENT_ERROR this proxy serves: stats, stats servers, stats server NAME"
-                          " [conns|extstore|items|settings|sizes|slabs]\r\n";
+    static const char help[] = "CLIENT_ERROR this proxy serves: stats, stats servers, stats server NAME"
+                               " [conns|extstore|items|settings|sizes|slabs]\r\n";
+    struct bytes text = {help, sizeof help - 1};
+    bool known = f->argc == 1 || bytes_same(frame_arg(f, 1), f->argc == 2 ? lit("servers") : lit("server"));
+    size_t at = find(text, 0, '['), end = f->argc == 4 ? frame_arg(f, 3).len : 0;
+    while (end > 0 && at < text.len && !(starts_with(bytes_from(text, at + 1), frame_arg(f, 3)) &&
+                                         (text.at[at + 1 + end] == '|' || text.at[at + 1 + end] == ']')))
+        at = find(text, at + 1, '|');
+    return known && at < text.len ? NULL : help;
 }
 
 /* Why a line is refused, or NULL. */
@@ -2208,16 +2208,14 @@ static const char *mc_refusal(struct frame *f)
         return "CLIENT_ERROR this command is not served by this proxy: it concerns one server by itself\r\n";
     if (v->shape == STATS)
         return stats_refusal(f);
-    if (verb_is_meta(v))
-        return meta_refusal(f);
     const char *wrong = mc_numbers(f);
     if (wrong != NULL && (v->shape == TOUCHES || v->shape == DELETE))
         return wrong;                           /* memcached looks at these before the keys */
-    uint32_t first = verb_first_key(v), last = verb_is_get(v) ? f->argc - 1 : first;
+    uint32_t first = verb_first_key(v), last = verb_is_get(v) || verb_is_meta(v) ? f->argc - 1 : first;
     for (uint32_t i = first; i > 0 && i <= last; i++)
         if (!mc_key_fits(frame_arg(f, i)))
             return BAD_FORMAT;
-    return wrong;
+    return verb_is_meta(v) ? meta_refusal(f) : wrong;
 }
 
 /* Take in the line of a request, without its end.  Where the length of a data
@@ -2296,7 +2294,7 @@ static bool meta_put_flags(struct mem *m, struct queue *q, const struct frame *f
     bool ok = true;
     for (uint32_t i = meta_first_flag(f); ok && i < f->argc; i++) {
         struct bytes flag = frame_arg(f, i);
-        size_t len = meta_is_bare(flag.at[0]) ? 1 : flag.len;
+        size_t len = meta_letter(flag.at[0]) < META_TEXT ? 1 : flag.len;
         if (flag.at[0] != 'q')
             ok = nut_queue_put(m, q, (struct bytes){flag.at - 1, len + 1});     /* and the space before it */
     }
@@ -2855,34 +2853,28 @@ struct total {
 };
 
 /* What is not added up. */
-static const struct { char name[22]; uint8_t how; } total_rules[] = {
-    /* name                    how */
-    { "accepting_conns",       OF_LEAST },
-    { "hash_is_expanding",     OF_MOST  },
-    { "hash_power_level",      OF_MOST  },
-    { "lru_crawler_running",   OF_MOST  },
-    { "max_connections",       OF_LEAST },
-    { "pid",                   OF_FIRST },
-    { "pointer_size",          OF_FIRST },
-    { "slab_reassign_running", OF_MOST  },
-    { "time",                  OF_MOST  },
-    { "uptime",                OF_LEAST },
+static const struct { char name[17]; uint8_t how; } total_rules[] = {
+    /* name               how */
+    { "hash_power_level", OF_MOST  },
+    { "max_connections",  OF_LEAST },
+    { "pid",              OF_FIRST },
+    { "pointer_size",     OF_FIRST },
+    { "time",             OF_MOST  },
+    { "uptime",           OF_LEAST },
 };
 
-/* The number that a value is; false: it is none. */
+/* The number that a value is, of which a point is left out; false: it is none. */
 static bool total_number(struct bytes text, uint64_t *n, bool *time)
 {
     size_t point = find(text, 0, '.');
-    *time = text.len > 7 && point == text.len - 7 && text.len < 24;
-    if (!*time)
-        return number_read(text, UINT64_MAX, n);
-    char digits[24];
-    copy(digits, text);
-    memcpy(digits + point, text.at + point + 1, 6);
-    struct bytes plain = {digits, text.len - 1};
-    while (plain.len > 1 && plain.at[0] == '0')
-        plain = bytes_from(plain, 1);
-    return number_read(plain, UINT64_MAX, n);
+    *n = 0;
+    *time = point + 7 == text.len;
+    for (size_t i = 0; i < text.len; i++)
+        if (is_digit(text.at[i]))
+            *n = *n * 10 + (uint64_t)(text.at[i] - '0');    /* a server's own number: it may wrap */
+        else if (i != point || !*time)
+            return false;
+    return text.len > 0;
 }
 
 /* The row of a line "name value", which it may begin; NULL: there is no room.  `at` is
@@ -2945,19 +2937,17 @@ static bool merge_stats(struct mem *m, struct queue *part, uint32_t n, struct qu
     for (uint32_t i = 0; ok && i < n; i++)
         answered += totals_add(m, totals, &rows, &part[i]);
     for (uint32_t i = 0; ok && i < rows; i++) {
-        struct total *t = &totals[i];
-        size_t len = t->how == OF_FIRST ? t->len : t->name;
-        size_t at = text_in(line, sizeof line, "STAT %.*s", (int)len, t->text);
-        if (t->how != OF_FIRST)
-            at += text_in(line + at, sizeof line - at, t->time ? "%llu.%06llu" : "%llu",
-                          (unsigned long long)(t->time ? t->n / 1000000 : t->n), (unsigned long long)(t->n % 1000000));
-        ok = nut_queue_put(m, out, (struct bytes){line, at}) && nut_queue_put(m, out, lit("\r\n"));
+        const struct total *t = &totals[i];
+        const char *format = t->how == OF_FIRST ? "STAT %.*s\r\n"
+                           : t->time ? "STAT %.*s%llu.%06llu\r\n" : "STAT %.*s%llu\r\n";
+        size_t len = text_in(line, sizeof line, format, (int)(t->how == OF_FIRST ? t->len : t->name), t->text,
+                             (unsigned long long)(t->time ? t->n / 1000000 : t->n), (unsigned long long)t->n % 1000000);
+        ok = nut_queue_put(m, out, (struct bytes){line, len});
     }
     size_t len = text_in(line, sizeof line, "STAT nutproxy_servers %u\r\nSTAT nutproxy_servers_answered %u\r\nEND\r\n",
                          n, answered);
     ok = ok && nut_queue_put(m, out, (struct bytes){line, len});
-    if (totals != NULL)
-        mem_give(m, totals, TOTALS_MOST * sizeof *totals);
+    mem_give(m, totals, TOTALS_MOST * sizeof *totals);
     return ok;
 }
 
@@ -8031,8 +8021,7 @@ static void request_ask_one(struct request *r, const struct frame *f, struct blo
     struct mem *m = request_mem(r);
     struct part *p = request_add_part(r, &r->pool->server[server]);
     if (f->verb != NULL)
-        p->expect = verb_is_get(f->verb) ? MC_VALUES : verb_is_meta(f->verb) ? MC_META
-                  : f->verb->shape == STATS ? MC_STATS : MC_LINE;
+        p->expect = verb_expect(f->verb);
     struct lane *lane = part_lane(p, r->client->number);
     if (lane != NULL) {
         struct queue *q = lane_queue(lane);
@@ -9084,13 +9073,12 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
 static void say_servers(struct request *r)
 {
     const struct pool *pool = r->pool;
-    char line[ADDRESS_TEXT + 8], address[ADDRESS_TEXT];
+    char line[2 * ADDRESS_TEXT], address[ADDRESS_TEXT];
     for (uint32_t i = 0; i < pool->servers; i++) {
         const struct server *s = &pool->server[i];
-        request_say(r, lit("STAT "));
-        request_say(r, bytes_of(s->conf->name));
-        request_say(r, (struct bytes){line, text_in(line, sizeof line, " %s %s\r\n", server_address(s->conf, address),
-                                                    s->down ? "down" : "up")});
+        size_t len = text_in(line, sizeof line, "STAT %s %s %s\r\n", s->conf->name, server_address(s->conf, address),
+                             s->down ? "down" : "up");
+        request_say(r, (struct bytes){line, len});
     }
     request_say(r, lit("END\r\n"));
 }

@@ -880,7 +880,7 @@ META = {
     "refused lines": [line + b"\r\n" for line in (
         b"mg", b"md", b"ma", b"ms", b"ms @a", b"mx @a", b"MG @a", b"mg @a S", b"mg @a Z1", b"mg @a 1", b"mg @a v v", b"mg @a O1 O2",
         b"mg @a T", b"mg @a Tx", b"mg @a T1x", b"mg @a N", b"mg @a Rx", b"mg @a C-1", b"mg @a C18446744073709551616", b"mg @a F-1",
-        b"mg @a Fx", b"mg @a Dx", b"mg @a J-1", b"mg @a M", b"mg @a MSS", b"md @a X", b"md @a k k", b"md @a Tx", b"ma @a X",
+        b"mg @a Fx", b"mg @a M", b"mg @a MSS", b"md @a X", b"md @a k k", b"md @a Tx", b"ma @a X",
         b"ma @a Dx", b"ma @a J", b"ma @a MX", b"ma @a MD MD", b"mg @a O%s" % (b"o" * 32), b"mg @b O%s" % (b"o" * 32),
         b"md @a O%s" % (b"o" * 32), b"mg %s v" % Q, b"md %s" % Q, b"ma %s" % Q, b"me %s" % Q, b"mg \xff\xfe X",
         b"mg Zm9 b", b"mg Z b", b"mg ==== b", b"mg @a v k s t f c h l u q O1 N0 R1 T1 P1 L1 I F1 b")],
