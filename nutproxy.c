@@ -2551,7 +2551,7 @@ static bool mc_meta_line(struct reply *r, struct bytes line)
  * words that such requests are answered with (protocol.txt). */
 static bool mc_is_answer(struct bytes line)
 {
-    static const char *const word[] = {"STORED", "NOT_STORED", "NOT_FOUND", "DELETED", "TOUCHED", "EXISTS", "OK"};
+    static const char *const word[] = {"STORED", "NOT_STORED", "NOT_FOUND", "DELETED", "TOUCHED", "EXISTS"};
     if (line.len > 0 && digits_end(line, 0) == line.len)
         return true;
     for (size_t i = 0; i < countof(word); i++)
@@ -2580,7 +2580,9 @@ static bool mc_reply_line(struct reply *r, struct bytes line)
     }
     if (r->expect == MC_META)
         return mc_meta_line(r, line);
-    return values || r->expect == MC_STATS ? bytes_same(line, lit("END")) : mc_is_answer(line);
+    if (r->expect == MC_LINE)
+        return mc_is_answer(line);
+    return bytes_same(line, r->expect == MC_OK ? lit("OK") : lit("END"));
 }
 
 /* The bytes of a value and the CR LF behind it. */
@@ -8006,7 +8008,8 @@ static struct part *request_add_part(struct request *r, struct server *s)
     p->lane = NULL;
     p->server = s;
     p->keys = p->line = p->first_key = 0;
-    p->expect = r->pool->conf->protocol == REDIS ? RESP_REPLY : r->merge == TOTALS ? MC_STATS : MC_LINE;
+    p->expect = r->pool->conf->protocol == REDIS ? RESP_REPLY
+              : r->merge == TOTALS ? MC_STATS : r->merge == ALL_OK ? MC_OK : MC_LINE;
     p->answered = p->overdue = p->lost = false;
     p->reply.first = p->reply.last = NULL;
     p->reply.len = 0;

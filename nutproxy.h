@@ -937,7 +937,8 @@ enum expect {
     RESP_REPLY,                         /* one value */
     RESP_ITEMS,                         /* an array with a value for each key asked, or an error */
     RESP_ASIDE,                         /* RESP3: a push or an attribute, which is no reply */
-    MC_LINE,                            /* what answers a request that is no get */
+    MC_LINE,                            /* what answers a request of one key that is no get */
+    MC_OK,                              /* OK */
     MC_VALUES,                          /* VALUE ..., for keys asked, in that order; then END */
     MC_META,                            /* what answers a meta request */
     MC_STATS                            /* STAT ..., then END */

@@ -564,7 +564,11 @@ static const struct { int expect; struct bytes in; enum scan want; size_t used; 
     { MC_VALUES,  TEXT("VALUE a 0 x\r\n"),                        SCAN_BAD,  0,  0   },
     { MC_VALUES,  TEXT("VALUE a 0 1 2 3\r\n"),                    SCAN_BAD,  0,  0   },
     { MC_VALUES,  TEXT("VALUE a 0 1\r\nxy\r\n"),                  SCAN_BAD,  0,  0   },
-    { MC_LINE,    TEXT("OK\r\n"),                                 SCAN_DONE, 4,  '+' },
+    { MC_LINE,    TEXT("OK\r\n"),                                 SCAN_BAD,  0,  0   },
+    { MC_LINE,    TEXT("HD\r\n"),                                 SCAN_BAD,  0,  0   },
+    { MC_OK,      TEXT("OK\r\n"),                                 SCAN_DONE, 4,  '+' },
+    { MC_OK,      TEXT("CLIENT_ERROR flush_all not allowed\r\n"), SCAN_DONE, 36, 'E' },
+    { MC_OK,      TEXT("STORED\r\n"),                             SCAN_BAD,  0,  0   },
     { MC_META,    TEXT("HD\r\nEN\r\n"),                           SCAN_DONE, 4,  '+' },
     { MC_META,    TEXT("EN O1 kx\r\n"),                           SCAN_DONE, 10, '+' },
     { MC_META,    TEXT("HD ka t-1 O1 W\r\n"),                     SCAN_DONE, 16, '+' },
@@ -691,7 +695,7 @@ static enum expect merge_expects(size_t i)
     case VALUES:            return MC_VALUES;
     case HITS: case FAILS:  return MC_META;
     case TOTALS:            return MC_STATS;
-    case ALL_OK:            return merges[i].part[0][0] == '+' ? RESP_REPLY : MC_LINE;
+    case ALL_OK:            return merges[i].part[0][0] == '+' ? RESP_REPLY : MC_OK;
     case AS_IS: case SUM: case CONCAT: case SAME: case LEAST: case FOUND: break;
     }
     return RESP_REPLY;
