@@ -425,7 +425,7 @@ def test_pymemcache_every_call(house):
         client.incr("quiet", 1, noreply=True)
     client.delete("none", noreply=True)
     assert client.get("quiet") == b"200"
-    assert client.stats()[b"nutproxy_servers_answered"] in (3, b"3", "3")
+    assert client.stats()[b"nutproxy_servers_answered"] == len(house.caches)
     for refused in (lambda: client.flush_all(), lambda: client.stats("items"), lambda: client.cache_memlimit(100),
                     lambda: client.incr("flags", 1)):
         with pytest.raises(MemcacheError):
