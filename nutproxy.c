@@ -2183,15 +2183,14 @@ static const char *meta_refusal(const struct frame *f)
  * and what it answers to one of these words are lines of STAT, and an END. */
 static const char *stats_refusal(const struct frame *f)
 {
-    static const char help[] = "CLIENT_ERROR this proxy serves: stats, stats servers, stats server NAME"
-                               " [conns|extstore|items|settings|sizes|slabs]\r\n";
-    struct bytes text = {help, sizeof help - 1};
+    struct bytes words = lit("|conns|extstore|items|settings|sizes|slabs|");
     bool known = f->argc == 1 || bytes_same(frame_arg(f, 1), f->argc == 2 ? lit("servers") : lit("server"));
-    size_t at = find(text, 0, '['), end = f->argc == 4 ? frame_arg(f, 3).len : 0;
-    while (end > 0 && at < text.len && !(starts_with(bytes_from(text, at + 1), frame_arg(f, 3)) &&
-                                         (text.at[at + 1 + end] == '|' || text.at[at + 1 + end] == ']')))
-        at = find(text, at + 1, '|');
-    return known && at < text.len ? NULL : help;
+    size_t at = 0, end = f->argc == 4 ? frame_arg(f, 3).len : 0;
+    while (end > 0 && at + 1 < words.len && !(starts_with(bytes_from(words, at + 1), frame_arg(f, 3)) &&
+                                              words.at[at + 1 + end] == '|'))
+        at = find(words, at + 1, '|');
+    return known && at + 1 < words.len ? NULL               /* some clients read 80 bytes */
+         : "CLIENT_ERROR this proxy has stats, stats servers, stats server NAME [ARG]\r\n";
 }
 
 /* Why a line is refused, or NULL. */

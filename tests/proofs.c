@@ -96,8 +96,7 @@ static const struct request_case resp_requests[] = {
 
 #define BAD_TOKEN   "CLIENT_ERROR bad token in command line format\r\n"
 #define OF_A_SERVER "CLIENT_ERROR this command is not served by this proxy: it concerns one server by itself\r\n"
-#define STATS_HELP  "CLIENT_ERROR this proxy serves: stats, stats servers, stats server NAME" \
-                    " [conns|extstore|items|settings|sizes|slabs]\r\n"
+#define STATS_HELP  "CLIENT_ERROR this proxy has stats, stats servers, stats server NAME [ARG]\r\n"
 static const struct request_case mc_requests[] = {
     /* bytes                                            verdict   words  refusal (NULL: none), or why not */
     { TEXT("get a\r\n"),                                SCAN_DONE, 2, NULL },

@@ -555,14 +555,14 @@ def test_memcaslap_verifies_every_value(house, how):
     assert numbers[b"get_misses"] == b"0", said
 
 
-ASCII = ["version", "verbosity", "get", "gets", "mget"] + [
+ASCII = ["version", "verbosity", "get", "gets", "mget", "stat", "stat noreply"] + [
     verb + quiet for verb in ("set", "add", "replace", "cas", "delete", "incr", "decr", "append", "prepend")
     for quiet in ("", " noreply")]
 
 
 @needs("memccapable")
 def test_memccapable_finds_the_proxy_as_capable_as_a_memcached(house):
-    """Its tests of the text protocol that need neither flush_all nor stats."""
+    """Its tests of the text protocol that do not need flush_all."""
     wrong = []
     for name in ASCII:
         test = ["-a", "-t", "5", "-T", "ascii " + name]
