@@ -2023,7 +2023,10 @@ static const char *mc_numbers(struct frame *f)
                ? NULL : "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
     case NUMERAL:
         return f->noreply || mc_number(frame_arg(f, 1), UINT32_MAX, &any) ? NULL : BAD_FORMAT;
-    case KEYS: case FREE: case META:
+    case DELAY:
+        return f->argc == 1u + f->noreply || mc_exptime(frame_arg(f, 1), &f->exptime)
+               ? NULL : "CLIENT_ERROR invalid exptime argument\r\n";
+    case KEYS: case FREE: case META: case METASET: case STATS:
         break;
     }
     return NULL;
@@ -2033,23 +2036,161 @@ static const char *mc_numbers(struct frame *f)
 static uint32_t verb_first_key(const struct verb *v)
 {
     switch ((enum shape)v->shape) {
-    case FREE: case NUMERAL: case META: return 0;
-    case TOUCHES:                       return 2;
-    case KEYS: case BLOCK: case CAS: case DELETE: case DELTA: case EXPTIME: break;
+    case FREE: case NUMERAL: case DELAY: case STATS: return 0;
+    case TOUCHES:                                    return 2;
+    case KEYS: case BLOCK: case CAS: case DELETE: case DELTA: case EXPTIME: case META: case METASET: break;
     }
     return 1;
 }
 
 static bool verb_is_get(const struct verb *v) { return v->shape == KEYS || v->shape == TOUCHES; }
+static bool verb_is_meta(const struct verb *v) { return v->shape == META || v->shape == METASET; }
+
+/* What answers it. */
+static enum expect verb_expect(const struct verb *v)
+{
+    return verb_is_get(v) ? MC_VALUES : verb_is_meta(v) ? MC_META : v->shape == STATS ? MC_STATS : MC_LINE;
+}
 
 /* Whether a last word `noreply` means that; where it does not, it is a key or nothing. */
 static bool mc_noreply(const struct frame *f)
 {
     const struct verb *v = f->verb;
-    if (v == NULL || verb_is_get(v) || (v->shape == FREE && v->way != WHOLE))
+    if (v == NULL || verb_is_get(v) || verb_is_meta(v) || v->shape == FREE || v->shape == STATS)
         return false;
     return f->argc > (v->shape == DELETE ? 2u : 1u) &&
            bytes_same(frame_arg(f, f->argc - 1), lit("noreply"));
+}
+
+/* ---- meta requests
+ *
+ * "mg key flag ..." and its kin; "ms key bytes flag ..." has data behind it.  A flag is
+ * a letter, and some have a token behind the letter. */
+
+#define META_WORDS 19                       /* of ms with more memcached takes the data for commands */
+
+static uint32_t meta_first_flag(const struct frame *f) { return f->verb->shape == METASET ? 3 : 2; }
+
+/* The flag with that letter, its token included; without one, nothing. */
+static struct bytes meta_flag(const struct frame *f, char letter)
+{
+    for (uint32_t i = meta_first_flag(f); i < f->argc; i++)
+        if (frame_arg(f, i).at[0] == letter)
+            return frame_arg(f, i);
+    return (struct bytes){NULL, 0};
+}
+
+/* All letters, by what stands behind them: nothing that counts, a text, a time, a number
+ * of 64 bits, one of 32, a letter. */
+static const char meta_letters[] = "IbcfhklqstuvxLOPNRTCDEJFM";
+enum { META_TEXT = 13, META_TIME = 16, META_NUMBER = 19, META_NUMBER32 = 23, META_LETTER = 24, META_NONE = 25 };
+
+static size_t meta_letter(char letter)
+{
+    const char *at = memchr(meta_letters, letter, META_NONE);
+    return at == NULL ? META_NONE : (size_t)(at - meta_letters);
+}
+
+/* What is wrong with a flag, in memcached's words; NULL: nothing. */
+static const char *meta_flag_fault(struct bytes flag)
+{
+    struct bytes token = bytes_from(flag, 1);
+    size_t letter = meta_letter(flag.at[0]);
+    uint64_t n;
+    int64_t time;
+    if (letter == META_NONE)
+        return "CLIENT_ERROR invalid flag\r\n";
+    if (letter == META_LETTER)
+        return token.len == 1 ? NULL : "CLIENT_ERROR incorrect length for M token\r\n";
+    if (letter == META_NUMBER32)
+        return mc_number(token, UINT32_MAX, &n) ? NULL : BAD_FORMAT;
+    if (letter < META_TIME || (letter < META_NUMBER ? mc_exptime(token, &time) : mc_number(token, UINT64_MAX, &n)))
+        return NULL;
+    return "CLIENT_ERROR bad token in command line format\r\n";
+}
+
+/* The bytes that base64 `text` stands for, in `to`, which has room for as many; an
+ * empty key: it is none. */
+static struct bytes base64_read(struct bytes text, char *to)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    size_t len = 0, end = text.len;
+    if (end % 4 != 0)
+        return (struct bytes){to, 0};
+    while (end > 0 && end + 2 > text.len && text.at[end - 1] == '=')
+        end--;
+    for (size_t i = 0; i < end; i++) {
+        const char *digit = memchr(digits, text.at[i], 64);
+        if (digit == NULL)
+            return (struct bytes){to, 0};
+        bits = bits << 6 | (uint32_t)(digit - digits);      /* only the last 14 are looked at */
+        if (i % 4 != 0)
+            to[len++] = (char)(bits >> (6 - 2 * (i % 4)));
+    }
+    return (struct bytes){to, len};
+}
+
+/* The key that a line with one key is routed by; `room` is for one that stands there in
+ * base64, as NUT_KEY_MAX bytes. */
+static struct bytes mc_key(const struct frame *f, char *room)
+{
+    struct bytes key = frame_arg(f, verb_first_key(f->verb));
+    return verb_is_meta(f->verb) && meta_flag(f, 'b').len > 0 ? base64_read(key, room) : key;
+}
+
+/* What is wrong with the flags of a meta line. */
+static const char *meta_flags_fault(const struct frame *f)
+{
+    char room[NUT_KEY_MAX];
+    uint64_t seen = 0;
+    for (uint32_t i = meta_first_flag(f); i < f->argc; i++) {
+        struct bytes flag = frame_arg(f, i);
+        const char *fault = meta_flag_fault(flag);
+        uint64_t bit = (uint64_t)1 << (flag.at[0] & 63);    /* all letters differ in it */
+        if (fault == NULL && (seen & bit) != 0)
+            fault = "CLIENT_ERROR duplicate flag\r\n";
+        if (fault != NULL)
+            return fault;
+        seen |= bit;
+    }
+    return mc_key(f, room).len > 0 ? NULL : "CLIENT_ERROR error decoding key\r\n";
+}
+
+/* Why a meta line whose words hold no control bytes is refused, or NULL. */
+static const char *meta_refusal(const struct frame *f)
+{
+    char name = f->verb->name[1];
+    struct bytes mode;
+    if (f->argc < meta_first_flag(f) || (name == 's' && !f->block))
+        return BAD_FORMAT;
+    if (f->argc > META_WORDS)
+        return "CLIENT_ERROR options flags are too long\r\n";
+    const char *fault = meta_flags_fault(f);
+    if (fault != NULL)
+        return name == 'a' || name == 'd' ? "CLIENT_ERROR invalid or duplicate flag\r\n" : fault;
+    if (meta_flag(f, 'O').len > 32)
+        return "CLIENT_ERROR opaque token too long\r\n";
+    mode = meta_flag(f, 'M');
+    if (name == 's' && mode.len > 0 && memchr("AEPRS", mode.at[1], 5) == NULL)
+        return "CLIENT_ERROR invalid mode for ms M token\r\n";
+    if (name == 'a' && mode.len > 0 && memchr("ID+-", mode.at[1], 4) == NULL)
+        return "CLIENT_ERROR invalid mode for ma M token\r\n";
+    return NULL;
+}
+
+/* Why a stats line is refused, or NULL.  "stats server NAME word" is for that server,
+ * and what it answers to one of these words are lines of STAT, and an END. */
+static const char *stats_refusal(const struct frame *f)
+{
+    struct bytes words = lit("|conns|extstore|items|settings|sizes|slabs|");
+    bool known = f->argc == 1 || bytes_same(frame_arg(f, 1), f->argc == 2 ? lit("servers") : lit("server"));
+    size_t at = 0, end = f->argc == 4 ? frame_arg(f, 3).len : 0;
+    while (end > 0 && at + 1 < words.len && !(starts_with(bytes_from(words, at + 1), frame_arg(f, 3)) &&
+                                              words.at[at + 1 + end] == '|'))
+        at = find(words, at + 1, '|');
+    return known && at + 1 < words.len ? NULL               /* some clients read 80 bytes */
+         : "CLIENT_ERROR this proxy has stats, stats servers, stats server NAME [ARG]\r\n";
 }
 
 /* Why a line is refused, or NULL. */
@@ -2062,19 +2203,18 @@ static const char *mc_refusal(struct frame *f)
         f->noreply = false;                     /* memcached tells this to everybody */
         return "ERROR\r\n";
     }
-    if (v->shape == META)
-        return "CLIENT_ERROR meta commands are not served by this proxy\r\n";
-    if (v->way == WHOLE)
-        return v->name[0] == 'f' ? "CLIENT_ERROR flush_all is not served by this proxy: it concerns all servers\r\n"
-                                 : "CLIENT_ERROR stats is not served by this proxy: it concerns all servers\r\n";
+    if (v->way == ADMIN)
+        return "CLIENT_ERROR this command is not served by this proxy: it concerns one server by itself\r\n";
+    if (v->shape == STATS)
+        return stats_refusal(f);
     const char *wrong = mc_numbers(f);
     if (wrong != NULL && (v->shape == TOUCHES || v->shape == DELETE))
         return wrong;                           /* memcached looks at these before the keys */
-    uint32_t first = verb_first_key(v), last = verb_is_get(v) ? f->argc - 1 : first;
+    uint32_t first = verb_first_key(v), last = verb_is_get(v) || verb_is_meta(v) ? f->argc - 1 : first;
     for (uint32_t i = first; i > 0 && i <= last; i++)
         if (!mc_key_fits(frame_arg(f, i)))
             return BAD_FORMAT;
-    return wrong;
+    return verb_is_meta(v) ? meta_refusal(f) : wrong;
 }
 
 /* Take in the line of a request, without its end.  Where the length of a data
@@ -2088,7 +2228,7 @@ static enum scan mc_line(struct mem *m, struct frame *f, struct bytes in, size_t
     f->text = in;                               /* for frame_arg, while we are here */
     f->verb = f->argc == 0 ? NULL : verb_find(frame_arg(f, 0));
     const struct verb *v = f->verb;
-    uint32_t at = v == NULL ? 0 : v->shape == META ? 2
+    uint32_t at = v == NULL ? 0 : v->shape == METASET ? 2
                 : v->shape == BLOCK || v->shape == CAS ? 4 : 0;
     if (at > 0 && f->argc > at && mc_number(frame_arg(f, at), UINT64_MAX, &bytes)) {
         if (bytes > NUT_BULK_MAX || bytes > NUT_ITEM_MAX)
@@ -2147,6 +2287,19 @@ static size_t line_word(char *to, size_t at, struct bytes word)
     return at + word.len;
 }
 
+/* Put the flags of a meta request, but for `q`, and the end of its line. */
+static bool meta_put_flags(struct mem *m, struct queue *q, const struct frame *f)
+{
+    bool ok = true;
+    for (uint32_t i = meta_first_flag(f); ok && i < f->argc; i++) {
+        struct bytes flag = frame_arg(f, i);
+        size_t len = meta_letter(flag.at[0]) < META_TEXT ? 1 : flag.len;
+        if (flag.at[0] != 'q')
+            ok = nut_queue_put(m, q, (struct bytes){flag.at - 1, len + 1});     /* and the space before it */
+    }
+    return ok && nut_queue_put(m, q, lit("\r\n"));
+}
+
 /* Put a memcached request with one key (or none) as a server shall read it:
  * written anew, and without `noreply`, for a reply that may come or not would
  * put everybody else on the connection out of step. */
@@ -2161,19 +2314,23 @@ static bool mc_put_request(struct mem *m, struct queue *q, const struct frame *f
         line[at++] = ' ';
         at = line_word(line, at, frame_arg(f, verb_first_key(v)));
     }
-    if (f->block) {
-        at = line_number(line, at, (int64_t)f->flags);
-        at = line_number(line, at, f->exptime);
+    if (f->block && v->shape != METASET)
+        at = line_number(line, line_number(line, at, (int64_t)f->flags), f->exptime);
+    if (f->block)
         at = line_number(line, at, f->data.len);
-    }
     if (v->shape == EXPTIME)
         at = line_number(line, at, f->exptime);
+    if (v->shape == STATS && f->argc > 3) {
+        line[at++] = ' ';
+        at = line_word(line, at, frame_arg(f, 3));
+    }
     if (v->shape == DELTA || v->shape == CAS) {
         line[at++] = ' ';
         at += number_write(line + at, f->amount);
     }
-    at = line_word(line, at, lit("\r\n"));
-    return nut_queue_put(m, q, (struct bytes){line, at}) &&
+    if (!verb_is_meta(v))
+        at = line_word(line, at, lit("\r\n"));
+    return nut_queue_put(m, q, (struct bytes){line, at}) && (!verb_is_meta(v) || meta_put_flags(m, q, f)) &&
            (!f->block || queue_hand(m, q, block, (struct bytes){f->text.at + f->data.off,
                                                                 (size_t)f->data.len + 2}));
 }
@@ -2357,6 +2514,38 @@ static bool mc_value_line(struct reply *r, struct bytes line)
     return mc_value_key(r, (struct bytes){line.at + key, key_end - key});
 }
 
+/* "code flag ...", or "VA bytes flag ..." with data behind it: an answer to a meta request,
+ * with the opaque that it gave, if any. */
+static bool mc_meta_line(struct reply *r, struct bytes line)
+{
+    static const char codes[] = "HDVAENNFNSEXMEOK";
+    size_t at = 2, code = 0;
+    uint64_t len;
+    if (line.len < 2 || (line.len > 2 && line.at[2] != ' '))
+        return false;
+    while (memcmp(codes + code, line.at, 2) != 0)
+        if ((code += 2) == sizeof codes - 1)
+            return false;
+    if (line.at[0] == 'V') {
+        size_t size = least_of(3, line.len);
+        at = digits_end(line, size);
+        if (!number_read((struct bytes){line.at + size, at - size}, UINT32_MAX, &len))
+            return false;
+        r->need = len;
+        r->tail = 2;
+        r->about = &r->asked[r->key];
+    }
+    r->open = r->tail > 0;
+    while (line.at[0] != 'M' && at < line.len) {            /* ME names a key, and then facts */
+        size_t end = find(line, at + 1, ' ');
+        if (at + 1 < end && line.at[at + 1] == 'O' &&
+            nut_check((struct bytes){line.at + at + 1, end - at - 1}) != r->asked[r->key].check)
+            return false;
+        at = end;
+    }
+    return true;
+}
+
 /* Whether a line can answer a request that is no get: a number, or one of the
  * words that such requests are answered with (protocol.txt). */
 static bool mc_is_answer(struct bytes line)
@@ -2374,11 +2563,13 @@ static bool mc_is_answer(struct bytes line)
 static bool mc_reply_line(struct reply *r, struct bytes line)
 {
     bool values = r->expect == MC_VALUES;
-    if (line.len == 0 || line.len >= sizeof r->line - 1)
-        return false;
     if (!r->started)
         r->kind = values ? 'V' : '+';
     r->started = true;
+    if (r->expect == MC_STATS && starts_with(line, lit("STAT ")))
+        return true;                        /* however long */
+    if (line.len == 0 || line.len >= sizeof r->line - 1)
+        return false;
     if (values && starts_with(line, lit("VALUE ")))
         return mc_value_line(r, line);
     r->open = 0;
@@ -2386,7 +2577,11 @@ static bool mc_reply_line(struct reply *r, struct bytes line)
         r->kind = 'E';
         return true;
     }
-    return values ? bytes_same(line, lit("END")) : mc_is_answer(line);
+    if (r->expect == MC_META)
+        return mc_meta_line(r, line);
+    if (r->expect == MC_LINE)
+        return mc_is_answer(line);
+    return bytes_same(line, r->expect == MC_OK ? lit("OK") : lit("END"));
 }
 
 /* The bytes of a value and the CR LF behind it. */
@@ -2467,6 +2662,7 @@ static enum scan mc_reply_scan(struct reply *r, struct bytes in, size_t *used)
         } else if ((got = reply_value(r, in, &at)) == SCAN_DONE) {
             got = reply_item(r, r->item + at - item) ? SCAN_DONE : SCAN_BAD;
             item = at;
+            r->open = r->expect == MC_VALUES;       /* END is still to come */
         }
     }
     r->item += at - item;
@@ -2632,20 +2828,146 @@ static bool merge_values(struct mem *m, struct queue *part, uint32_t n, const st
     return ok && nut_queue_put(m, out, lit("END\r\n"));
 }
 
+/* What a quiet meta request hears: HITS hides a miss, FAILS what went well. */
+static void merge_quiet(struct mem *m, enum merge how, struct queue *part, struct queue *out)
+{
+    char code[2] = {0};
+    (void)queue_peek(part, code, sizeof code);
+    bool miss = memcmp(code, "EN", 2) == 0;
+    bool well = memcmp(code, "HD", 2) == 0 || memcmp(code, "VA", 2) == 0 || memcmp(code, "OK", 2) == 0;
+    if (how == HITS ? miss : well)
+        nut_queue_free(m, part);
+    queue_join(out, part);
+}
+
+/* ---- the stats of several servers */
+
+#define TOTALS_MOST 256                     /* names of them; memcached has a hundred */
+
+enum sum { OF_ALL, OF_FIRST, OF_LEAST, OF_MOST };
+
+/* A name with its value, as it was told first, and what became of that. */
+struct total {
+    char     text[96];                      /* "name value" */
+    size_t   len, name;                     /* of `text`, of its name */
+    uint64_t n;                             /* a time in microseconds */
+    enum sum how;
+    bool     time;                          /* it has six decimals */
+};
+
+/* What is not added up. */
+static const struct { char name[17]; uint8_t how; } total_rules[] = {
+    /* name               how */
+    { "hash_power_level", OF_MOST  },
+    { "max_connections",  OF_LEAST },
+    { "pid",              OF_FIRST },
+    { "pointer_size",     OF_FIRST },
+    { "time",             OF_MOST  },
+    { "uptime",           OF_LEAST },
+};
+
+/* The number that a value is, of which a point is left out; false: it is none. */
+static bool total_number(struct bytes text, uint64_t *n, bool *time)
+{
+    size_t point = find(text, 0, '.');
+    *n = 0;
+    *time = point + 7 == text.len;
+    for (size_t i = 0; i < text.len; i++)
+        if (is_digit(text.at[i]))
+            *n = *n * 10 + (uint64_t)(text.at[i] - '0');    /* a server's own number: it may wrap */
+        else if (i != point || !*time)
+            return false;
+    return text.len > 0;
+}
+
+/* The row of a line "name value", which it may begin; NULL: there is no room.  `at` is
+ * where it would be if servers told the same in the same order, as they do. */
+static struct total *total_row(struct total *totals, uint32_t *rows, uint32_t at, struct bytes line)
+{
+    struct bytes name = {line.at, find(line, 0, ' ') + 1};
+    if (line.len >= sizeof totals->text || name.len > line.len)
+        return NULL;
+    for (uint32_t i = 0; i < *rows; i++, at++)
+        if (starts_with((struct bytes){totals[at % *rows].text, totals[at % *rows].len}, name))
+            return &totals[at % *rows];
+    if (*rows == TOTALS_MOST)
+        return NULL;
+    struct total *t = &totals[(*rows)++];
+    *t = (struct total){.len = line.len, .name = name.len};
+    copy(t->text, line);
+    for (size_t i = 0; i < countof(total_rules); i++)
+        if (bytes_same((struct bytes){name.at, name.len - 1}, bytes_of(total_rules[i].name)))
+            t->how = (enum sum)total_rules[i].how;
+    if (!total_number(bytes_from(line, name.len), &t->n, &t->time))
+        t->how = OF_FIRST;
+    return t;
+}
+
+/* Add what one server tells; false: it told nothing, or not all. */
+static bool totals_add(struct mem *m, struct total *totals, uint32_t *rows, struct queue *part)
+{
+    char text[sizeof ((struct reply *)0)->line];
+    struct bytes line;
+    size_t len;
+    uint32_t at = 0, before;
+    uint64_t n;
+    bool time;
+    while (queue_line(part, text, sizeof text, &line, &len) && starts_with(line, lit("STAT "))) {
+        line = bytes_from(line, sizeof "STAT " - 1);
+        before = *rows;
+        struct total *t = total_row(totals, rows, at, line);
+        nut_queue_drop(m, part, len);
+        if (t == NULL)
+            continue;
+        at = (uint32_t)(t - totals) + 1;    /* <= TOTALS_MOST */
+        if (before != *rows || !total_number(bytes_from(line, t->name), &n, &time))
+            continue;
+        if (t->how == OF_ALL)
+            t->n += n;
+        else if (t->how == OF_MOST ? n > t->n : n < t->n)
+            t->n = n;
+    }
+    return part->len > 0 && bytes_same(line, lit("END"));
+}
+
+/* One sum of what the parts tell. */
+static bool merge_stats(struct mem *m, struct queue *part, uint32_t n, struct queue *out)
+{
+    struct total *totals = mem_take(m, TOTALS_MOST * sizeof *totals);
+    uint32_t rows = 0, answered = 0;
+    char line[160];
+    bool ok = totals != NULL;
+    for (uint32_t i = 0; ok && i < n; i++)
+        answered += totals_add(m, totals, &rows, &part[i]);
+    for (uint32_t i = 0; ok && i < rows; i++) {
+        const struct total *t = &totals[i];
+        const char *format = t->how == OF_FIRST ? "STAT %.*s\r\n"
+                           : t->time ? "STAT %.*s%llu.%06llu\r\n" : "STAT %.*s%llu\r\n";
+        size_t len = text_in(line, sizeof line, format, (int)(t->how == OF_FIRST ? t->len : t->name), t->text,
+                             (unsigned long long)(t->time ? t->n / 1000000 : t->n), (unsigned long long)t->n % 1000000);
+        ok = nut_queue_put(m, out, (struct bytes){line, len});
+    }
+    size_t len = text_in(line, sizeof line, "STAT nutproxy_servers %u\r\nSTAT nutproxy_servers_answered %u\r\nEND\r\n",
+                         n, answered);
+    ok = ok && nut_queue_put(m, out, (struct bytes){line, len});
+    mem_give(m, totals, TOTALS_MOST * sizeof *totals);
+    return ok;
+}
+
 /* The first part that failed speaks for all of them. */
 static struct queue *merge_failed(struct queue *part, uint32_t n)
 {
     char first;
     for (uint32_t i = 0; i < n; i++)
-        if (queue_peek(&part[i], &first, 1) == 1 && (first == '-' || first == '!'))
-            return &part[i];
+        if (queue_peek(&part[i], &first, 1) == 1 && memchr("-!ECS", first, 5) != NULL)
+            return &part[i];                /* memcached's errors have no mark, but begin so */
     return NULL;
 }
 
 bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
                const struct asked *asked, uint32_t keys, struct queue *out)
 {
-    struct queue *failed = how == VALUES ? NULL : merge_failed(part, n);
+    struct queue *failed = how >= VALUES ? NULL : merge_failed(part, n);
     bool ok = true;
     if (failed != NULL) {
         queue_join(out, failed);
@@ -2655,10 +2977,11 @@ bool nut_merge(struct mem *m, enum merge how, struct queue *part, uint32_t n,
         case CONCAT: ok = merge_concat(m, part, n, out);                   break;
         case LEAST:  ok = merge_least(m, part, n, out);                    break;
         case FOUND:  merge_found(part, n, out);                            break;
-        case SAME:   queue_join(out, &part[0]);                            break;
         case ZIP:    ok = merge_zip(m, part, n, asked, keys, out);         break;
         case VALUES: ok = merge_values(m, part, n, asked, keys, out);      break;
-        case ALL_OK: ok = nut_queue_put(m, out, lit("+OK\r\n"));           break;
+        case SAME: case ALL_OK: queue_join(out, &part[0]);                 break;
+        case HITS: case FAILS: merge_quiet(m, how, part, out);             break;
+        case TOTALS: ok = merge_stats(m, part, n, out);                    break;
         case AS_IS:  must(n == 1); queue_join(out, &part[0]);              break;
         }
     }
@@ -7285,7 +7608,9 @@ static void request_merge(struct request *r)
     bool unsent = true;
     for (uint32_t i = 0; i < r->parts; i++) {
         unsent = unsent && r->part[i].fault.what != NULL && r->part[i].fault.unsent;
-        if (r->fault.what == NULL)
+        if (r->merge == TOTALS && r->part[i].fault.what != NULL)
+            nut_queue_free(m, &r->part[i].reply);       /* half of it, perhaps; it is not counted */
+        else if (r->fault.what == NULL)
             r->fault = r->part[i].fault;
     }
     if (r->writes)                                      /* others may have done their part */
@@ -7431,7 +7756,7 @@ static bool part_fits(const struct part *p, const struct reply *reply)
     case SUM:                return reply->kind == ':';
     case ALL_OK:             return reply->kind == '+';
     case CONCAT: case LEAST: return reply->kind == '*';
-    case AS_IS: case ZIP: case VALUES: case SAME: case FOUND: break;
+    case AS_IS: case ZIP: case VALUES: case SAME: case FOUND: case HITS: case FAILS: case TOTALS: break;
     }
     return true;
 }
@@ -7694,7 +8019,8 @@ static struct part *request_add_part(struct request *r, struct server *s)
     p->lane = NULL;
     p->server = s;
     p->keys = p->line = p->first_key = 0;
-    p->expect = r->pool->conf->protocol == REDIS ? RESP_REPLY : MC_LINE;
+    p->expect = r->pool->conf->protocol == REDIS ? RESP_REPLY
+              : r->merge == TOTALS ? MC_STATS : r->merge == ALL_OK ? MC_OK : MC_LINE;
     p->answered = p->overdue = p->lost = false;
     p->reply.first = p->reply.last = NULL;
     p->reply.len = 0;
@@ -7708,8 +8034,8 @@ static void request_ask_one(struct request *r, const struct frame *f, struct blo
 {
     struct mem *m = request_mem(r);
     struct part *p = request_add_part(r, &r->pool->server[server]);
-    if (f->verb != NULL && verb_is_get(f->verb))
-        p->expect = MC_VALUES;
+    if (f->verb != NULL)
+        p->expect = verb_expect(f->verb);
     struct lane *lane = part_lane(p, r->client->number);
     if (lane != NULL) {
         struct queue *q = lane_queue(lane);
@@ -8688,6 +9014,7 @@ static void request_route(struct request *r, const struct frame *f, struct block
                           struct keyset ks, const struct command *c)
 {
     uint32_t server;
+    char room[NUT_KEY_MAX];
     if (ks.n > 1 && (c == NULL || c->way == EACH)) {
         bool dealt = request_deal(r, f, ks);
         if (dealt && (r->parts > 1 || c == NULL)) {
@@ -8699,7 +9026,7 @@ static void request_route(struct request *r, const struct frame *f, struct block
     } else if (c != NULL) {
         server = request_one_server(r, f, ks, c);
     } else {
-        server = pool_pick(r->pool, ks.n > 0 ? frame_arg(f, ks.first) : lit(PLACEHOLDER));
+        server = pool_pick(r->pool, ks.n > 0 ? mc_key(f, room) : lit(PLACEHOLDER));
     }
     if (server == NUT_NOBODY)
         request_nobody(r);
@@ -8800,32 +9127,105 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
     request_close_part(r);
 }
 
-static void request_begin_memcached(struct request *r, const struct frame *f, struct block *block)
+/* Each server of the pool, where it is, and whether it is asked. */
+static void say_servers(struct request *r)
+{
+    const struct pool *pool = r->pool;
+    char line[2 * ADDRESS_TEXT], address[ADDRESS_TEXT];
+    for (uint32_t i = 0; i < pool->servers; i++) {
+        const struct server *s = &pool->server[i];
+        size_t len = text_in(line, sizeof line, "STAT %s %s %s\r\n", s->conf->name, server_address(s->conf, address),
+                             s->down ? "down" : "up");
+        request_say(r, (struct bytes){line, len});
+    }
+    request_say(r, lit("END\r\n"));
+}
+
+/* stats: of all servers, of one, or about them. */
+static void request_begin_stats(struct request *r, const struct frame *f)
+{
+    const struct pool *pool = r->pool;
+    uint32_t i = 0;
+    if (f->argc == 1) {
+        r->merge = TOTALS;
+        request_ask_all(r, lit("stats\r\n"), NULL, false);
+        return;
+    }
+    while (f->argc > 2 && i < pool->servers && !bytes_same(frame_arg(f, 2), bytes_of(pool->server[i].conf->name)))
+        i++;
+    if (f->argc > 2 && i < pool->servers) {
+        request_ask_one(r, f, NULL, i);
+        return;
+    }
+    if (f->argc == 2)
+        say_servers(r);
+    else
+        r->literal = lit("CLIENT_ERROR no server has that name: `stats servers` tells them\r\n");
+    request_close_part(r);
+}
+
+static void request_begin_flush(struct request *r, const struct frame *f)
+{
+    char line[32];
+    if (r->pool->conf->allow.n == 0) {      /* the one word that it can have */
+        r->literal = lit("CLIENT_ERROR flush_all is not served by this proxy: it empties all servers,"
+                         " which `allow = flush` permits\r\n");
+        request_close_part(r);
+        return;
+    }
+    size_t len = text_in(line, sizeof line, "flush_all %lld\r\n", (long long)f->exptime);
+    r->merge = ALL_OK;
+    r->writes = true;
+    request_ask_all(r, (struct bytes){line, len}, NULL, false);
+}
+
+/* What a verb without a server is answered. */
+static void request_here_memcached(struct request *r, const struct verb *v)
+{
+    if (v->name[0] == 'q')
+        r->client->leaving = r->silent = true;          /* quit has no answer */
+    else
+        request_say(r, v->name[0] == 'm' ? lit("MN\r\n") : lit("OK\r\n"));
+    request_close_part(r);
+}
+
+/* Ask the servers of the keys. */
+static void request_begin_keys(struct request *r, const struct frame *f, struct block *block)
 {
     const struct verb *v = f->verb;
+    uint32_t first = verb_first_key(v);
+    struct keyset ks = {.first = first, .step = 1,
+                        .n = first == 0 ? 0 : verb_is_get(v) ? f->argc - first : 1};
+    r->merge = VALUES;
+    if (ks.n > 0)
+        r->only.check = nut_check(verb_is_meta(v) ? meta_flag(f, 'O') : frame_arg(f, first));
+    if (verb_is_meta(v) && meta_flag(f, 'q').len > 0) {
+        r->merge = v->name[1] == 'g' ? HITS : FAILS;
+        r->plain = false;
+    }
+    if (ks.n > 0 || first == 0) {
+        request_route(r, f, block, ks, NULL);
+        return;
+    }
+    request_say(r, lit("END\r\n"));                     /* a gat without keys */
+    request_close_part(r);
+}
+
+static void request_begin_memcached(struct request *r, const struct frame *f, struct block *block)
+{
     r->silent = f->noreply;
     if (f->refusal != NULL) {
         r->literal = bytes_of(f->refusal);
-    } else if (v->way == HERE) {
-        if (v->shape == NUMERAL)
-            request_say(r, lit("OK\r\n"));
-        else
-            r->client->leaving = r->silent = true;      /* quit has no answer */
+        request_close_part(r);
+    } else if (f->verb->way == HERE) {
+        request_here_memcached(r, f->verb);
+    } else if (f->verb->way == FLUSH) {
+        request_begin_flush(r, f);
+    } else if (f->verb->way == ALL) {
+        request_begin_stats(r, f);
     } else {
-        uint32_t first = verb_first_key(v);
-        struct keyset ks = {.first = first, .step = 1,
-                            .n = first == 0 ? 0 : verb_is_get(v) ? f->argc - first : 1};
-        r->merge = VALUES;
-        if (ks.n > 0)
-            r->only.check = nut_check(frame_arg(f, first));
-        if (ks.n == 0 && first > 0)
-            request_say(r, lit("END\r\n"));             /* a gat without keys */
-        else {
-            request_route(r, f, block, ks, NULL);
-            return;
-        }
+        request_begin_keys(r, f, block);
     }
-    request_close_part(r);
 }
 
 /* A request has been read: answer it, or ask who can.  False: no memory. */

@@ -600,7 +600,7 @@
     _( PROXY,       "servers_up",                  UP,       ""           ) \
     _( PROXY,       "servers_answered",            ANSWERED, ""           )
 
-/* The verbs of the classic memcached text protocol (doc/protocol.txt).  SHAPE
+/* The verbs of the memcached text protocol (doc/protocol.txt).  SHAPE
  * is the line after the verb; WAY as above; LEAST and MOST count the words of
  * the line, the verb and a final `noreply` included (memcached takes any word
  * in the place of `noreply`, and then replies); MOST 0: no end.
@@ -608,31 +608,44 @@
  *   shape  KEYS     key [key ...]            BLOCK    key flags exptime bytes, then data
  *          TOUCHES  exptime key [key ...]    CAS      as BLOCK, with the unique at the end
  *          DELETE   key [0]                  DELTA    key number
- *          EXPTIME  key exptime              FREE     whatever
- *          META     key bytes, then data: a meta set, which is refused
+ *          EXPTIME  key exptime              NUMERAL  number
+ *          META     key [flag ...]           METASET  key bytes [flag ...], then data
+ *          DELAY    [exptime]                STATS    [servers], or server NAME [word]
+ *          FREE     whatever
  */
 #define NUT_VERBS(_) \
-/*     name          shape     least most  way    */ \
-    _( "add",        BLOCK,      5,   6,   ONE    ) \
-    _( "append",     BLOCK,      5,   6,   ONE    ) \
-    _( "cas",        CAS,        6,   7,   ONE    ) \
-    _( "decr",       DELTA,      3,   4,   ONE    ) \
-    _( "delete",     DELETE,     2,   4,   ONE    ) \
-    _( "flush_all",  FREE,       1,   3,   WHOLE  ) \
-    _( "gat",        TOUCHES,    2,   0,   EACH   ) \
-    _( "gats",       TOUCHES,    2,   0,   EACH   ) \
-    _( "get",        KEYS,       2,   0,   EACH   ) \
-    _( "gets",       KEYS,       2,   0,   EACH   ) \
-    _( "incr",       DELTA,      3,   4,   ONE    ) \
-    _( "ms",         META,       1,   0,   ADMIN  ) \
-    _( "prepend",    BLOCK,      5,   6,   ONE    ) \
-    _( "quit",       FREE,       1,   0,   HERE   ) \
-    _( "replace",    BLOCK,      5,   6,   ONE    ) \
-    _( "set",        BLOCK,      5,   6,   ONE    ) \
-    _( "stats",      FREE,       1,   0,   WHOLE  ) \
-    _( "touch",      EXPTIME,    3,   4,   ONE    ) \
-    _( "verbosity",  NUMERAL,    2,   3,   HERE   ) \
-    _( "version",    FREE,       1,   0,   ANY    )
+/*     name              shape     least most  way    */ \
+    _( "add",            BLOCK,      5,   6,   ONE    ) \
+    _( "append",         BLOCK,      5,   6,   ONE    ) \
+    _( "cache_memlimit", FREE,       1,   0,   ADMIN  ) \
+    _( "cas",            CAS,        6,   7,   ONE    ) \
+    _( "decr",           DELTA,      3,   4,   ONE    ) \
+    _( "delete",         DELETE,     2,   4,   ONE    ) \
+    _( "flush_all",      DELAY,      1,   3,   FLUSH  ) \
+    _( "gat",            TOUCHES,    2,   0,   EACH   ) \
+    _( "gats",           TOUCHES,    2,   0,   EACH   ) \
+    _( "get",            KEYS,       2,   0,   EACH   ) \
+    _( "gets",           KEYS,       2,   0,   EACH   ) \
+    _( "incr",           DELTA,      3,   4,   ONE    ) \
+    _( "lru",            FREE,       1,   0,   ADMIN  ) \
+    _( "lru_crawler",    FREE,       1,   0,   ADMIN  ) \
+    _( "ma",             META,       2,   0,   ONE    ) \
+    _( "md",             META,       2,   0,   ONE    ) \
+    _( "me",             META,       1,   3,   ONE    ) \
+    _( "mg",             META,       2,   0,   ONE    ) \
+    _( "mn",             FREE,       1,   0,   HERE   ) \
+    _( "ms",             METASET,    2,   0,   ONE    ) \
+    _( "prepend",        BLOCK,      5,   6,   ONE    ) \
+    _( "quit",           FREE,       1,   0,   HERE   ) \
+    _( "replace",        BLOCK,      5,   6,   ONE    ) \
+    _( "set",            BLOCK,      5,   6,   ONE    ) \
+    _( "shutdown",       FREE,       1,   0,   ADMIN  ) \
+    _( "slabs",          FREE,       1,   0,   ADMIN  ) \
+    _( "stats",          STATS,      1,   4,   ALL    ) \
+    _( "touch",          EXPTIME,    3,   4,   ONE    ) \
+    _( "verbosity",      NUMERAL,    2,   3,   HERE   ) \
+    _( "version",        FREE,       1,   0,   ANY    ) \
+    _( "watch",          FREE,       1,   0,   ADMIN  )
 
 /* -------------------------------------------------------------------- keys
  * One row for each key of the configuration.  PRESET is the default as a user
@@ -819,7 +832,7 @@ struct span { uint32_t off, len; };     /* offsets, so that bytes may move */
 
 enum keys  { NONE, SPAN, COUNT1, COUNT2, PAIRS1, STORE2, STREAMS, SORT, RADIUS, WORD1, REST2 };
 enum way   { ONE, EACH, ANY, ALL, HERE, SUBS, FLUSH, BLOCKS, SESSION, WHOLE, ADMIN, NEVER, DENIED, UNKNOWN };
-enum merge { AS_IS, SUM, ZIP, ALL_OK, CONCAT, SAME, LEAST, FOUND, VALUES };
+enum merge { AS_IS, SUM, ZIP, ALL_OK, CONCAT, SAME, LEAST, FOUND, VALUES, HITS, FAILS, TOTALS };  /* from VALUES on: errors, too */
 enum access { OTHER, READ, WRITE };
 enum group {
     GROUP_BITMAP, GROUP_CLUSTER, GROUP_CONNECTION, GROUP_GENERIC, GROUP_GEO, GROUP_HASH, GROUP_HLL, GROUP_LIST,
@@ -835,7 +848,7 @@ enum info_section {
     NUT_INFO_SECTIONS(ROW)
 #undef ROW
 };
-enum shape { KEYS, TOUCHES, BLOCK, CAS, DELETE, DELTA, EXPTIME, FREE, NUMERAL, META };
+enum shape { KEYS, TOUCHES, BLOCK, CAS, DELETE, DELTA, EXPTIME, FREE, NUMERAL, META, METASET, DELAY, STATS };
 
 /* The tables as they are looked at.  They hold no pointers, which would have to be put
  * right when the program starts. */
@@ -845,7 +858,7 @@ struct command {
 };
 
 struct verb {
-    char    name[10];
+    char    name[15];
     uint8_t len;                        /* of its name */
     uint8_t shape;                      /* enum shape */
     uint8_t least, most;                /* words; most 0: no end */
@@ -913,7 +926,8 @@ const char *nut_command_keys(const struct command *c, const struct frame *f, str
 struct asked {
     uint32_t part;                      /* which part asks for it */
     uint32_t next;                      /* the next key of that part, or NUT_NO_KEY */
-    uint32_t check;                     /* memcached: of the key that its VALUE line must name */
+    uint32_t check;                     /* memcached: of the key that its VALUE line must name, or the
+                                           opaque (0: none) that the answer to its meta request may name */
     uint32_t len;                       /* bytes of the reply that are this key's; 0: none */
 };
 uint32_t nut_check(struct bytes key);
@@ -923,8 +937,11 @@ enum expect {
     RESP_REPLY,                         /* one value */
     RESP_ITEMS,                         /* an array with a value for each key asked, or an error */
     RESP_ASIDE,                         /* RESP3: a push or an attribute, which is no reply */
-    MC_LINE,                            /* what answers a request that is no get */
-    MC_VALUES                           /* VALUE ..., for keys asked, in that order; then END */
+    MC_LINE,                            /* what answers a request of one key that is no get */
+    MC_OK,                              /* OK */
+    MC_VALUES,                          /* VALUE ..., for keys asked, in that order; then END */
+    MC_META,                            /* what answers a meta request */
+    MC_STATS                            /* STAT ..., then END */
 };
 struct reply {
     enum expect   expect;
@@ -939,7 +956,7 @@ struct reply {
     uint64_t      rest;                 /* RESP_ITEMS: `open` when the current item is complete */
     uint64_t      item;                 /* bytes of the current item before the ones shown now */
     size_t        need;                 /* bytes of the current value still to come */
-    char          line[384];
+    char          line[512];
 };
 
 /* `key` is the first of the keys in `asked` that are asked for, which RESP_REPLY and

@@ -104,7 +104,7 @@ WRITTEN = [
     Row("noreply",
         "noreply is taken out towards servers, and their answer dropped, so that an unexpected error shifts "
         "nobody's replies",
-        "`noreply` is taken out towards servers, and their answer dropped", unmuted),
+        "are taken out towards servers, and what they hide is dropped", unmuted),
     Row("leading zeros",
         "numbers of memcached lines are written anew",
         "single spaces, no leading zeros, no space behind a split get", zeroed),
@@ -247,6 +247,20 @@ def verbosity(p):
     return p.verb == b"verbosity" and p.hung_up() and p.quiet() and p.answer() == b"OK\r\n"
 
 
+def meta(p):
+    """Passed on as it came, or answered here, in the words of meta commands."""
+    return not p.redis and p.hung_up() and p.here.end == OPEN and p.verb in (b"mg", b"ms", b"md", b"ma", b"me", b"mn") and \
+        (p.sent(p.here) == ([p.one] if p.verb != b"mn" else []) or b"".join(p.sent(p.here)) == p.one) and \
+        re.match(rb"(VA \d+|HD|EN|NF|NS|EX|ME|MN)[ \r]", p.here.replies[0])
+
+
+def stats(p):
+    """The servers' stats, added up: all are asked, and nothing but their stats."""
+    return not p.redis and p.hung_up() and p.case.data == b"stats\r\n" and set(p.sent(p.here)) == {p.case.data} and \
+        re.fullmatch(rb"(STAT \S+ [^\r]*\r\n)+STAT nutproxy_servers \d+\r\nSTAT nutproxy_servers_answered \d+\r\nEND\r\n",
+                     b"".join(p.here.replies))
+
+
 def as_memcached_does(p):
     """A negative exptime, `delete k 0`, a word that is not noreply in its place, `version x`."""
     return not p.redis and p.hung_up() and p.here.end == OPEN and len(p.sent(p.here)) == 1 and \
@@ -360,10 +374,16 @@ WHOLE = [
         "(nothing with `noreply`)", refused_in_silence),
     Row("gat",
         "gat and gats are served",
-        "`gat`, `gats`, `verbosity`", get_and_touch),
+        "`gat`, `gats`, `verbosity`, meta commands", get_and_touch),
     Row("verbosity",
         "verbosity is answered OK and changes nothing",
         "`gat`, `gats`, `verbosity`", verbosity),
+    Row("meta commands",
+        "meta commands are served",
+        "`gat`, `gats`, `verbosity`, meta commands", meta),
+    Row("stats",
+        "stats are those of all servers, added up",
+        "`stats` are the servers' added up,", stats),
     Row("as memcached does",
         "what memcached takes is taken: negative exptime, delete k 0, words in noreply's place",
         "a negative exptime, `delete k 0`, any word in `noreply`'s place", as_memcached_does),

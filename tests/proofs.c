@@ -94,6 +94,9 @@ static const struct request_case resp_requests[] = {
     { TEXT("*2\r\n$3\r\nGET\r\n$536870912\r\nab"),              SCAN_MORE, 1, NULL },
 };
 
+#define BAD_TOKEN   "CLIENT_ERROR bad token in command line format\r\n"
+#define OF_A_SERVER "CLIENT_ERROR this command is not served by this proxy: it concerns one server by itself\r\n"
+#define STATS_HELP  "CLIENT_ERROR this proxy has stats, stats servers, stats server NAME [ARG]\r\n"
 static const struct request_case mc_requests[] = {
     /* bytes                                            verdict   words  refusal (NULL: none), or why not */
     { TEXT("get a\r\n"),                                SCAN_DONE, 2, NULL },
@@ -134,10 +137,78 @@ static const struct request_case mc_requests[] = {
     { TEXT("gat x a\r\n"),                              SCAN_DONE, 3, "CLIENT_ERROR invalid exptime argument\r\n" },
     { TEXT("delete a 5\r\n"),                           SCAN_DONE, 3,
       "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n" },
-    { TEXT("flush_all\r\n"),                            SCAN_DONE, 1,
-      "CLIENT_ERROR flush_all is not served by this proxy: it concerns all servers\r\n" },
-    { TEXT("ms a 3\r\nabc\r\n"),                        SCAN_DONE, 3,
-      "CLIENT_ERROR meta commands are not served by this proxy\r\n" },
+    { TEXT("flush_all\r\n"),                            SCAN_DONE, 1, NULL },
+    { TEXT("flush_all -1 noreply\r\n"),                 SCAN_DONE, 3, NULL },
+    { TEXT("flush_all 1 2\r\n"),                        SCAN_DONE, 3, NULL },
+    { TEXT("flush_all x\r\n"),                          SCAN_DONE, 2, "CLIENT_ERROR invalid exptime argument\r\n" },
+    { TEXT("flush_all noreply x\r\n"),                  SCAN_DONE, 3, "CLIENT_ERROR invalid exptime argument\r\n" },
+    { TEXT("flush_all 1 2 noreply\r\n"),                SCAN_DONE, 4, "ERROR\r\n" },
+    { TEXT("stats\r\n"),                                SCAN_DONE, 1, NULL },
+    { TEXT("stats servers\r\n"),                        SCAN_DONE, 2, NULL },
+    { TEXT("stats server one\r\n"),                     SCAN_DONE, 3, NULL },
+    { TEXT("stats server one conns\r\n"),               SCAN_DONE, 4, NULL },
+    { TEXT("stats server one slabs\r\n"),               SCAN_DONE, 4, NULL },
+    { TEXT("stats server one slab\r\n"),                SCAN_DONE, 4, STATS_HELP },
+    { TEXT("stats server one labs\r\n"),                SCAN_DONE, 4, STATS_HELP },
+    { TEXT("stats server one reset\r\n"),               SCAN_DONE, 4, STATS_HELP },
+    { TEXT("stats server one items x\r\n"),             SCAN_DONE, 5, "ERROR\r\n" },
+    { TEXT("stats server\r\n"),                         SCAN_DONE, 2, STATS_HELP },
+    { TEXT("stats servers one\r\n"),                    SCAN_DONE, 3, STATS_HELP },
+    { TEXT("stats items\r\n"),                          SCAN_DONE, 2, STATS_HELP },
+    { TEXT("stats noreply\r\n"),                        SCAN_DONE, 2, STATS_HELP },
+    { TEXT("watch\r\n"),                                SCAN_DONE, 1, OF_A_SERVER },
+    { TEXT("shutdown graceful\r\n"),                    SCAN_DONE, 2, OF_A_SERVER },
+    { TEXT("mg a\r\n"),                                 SCAN_DONE, 2, NULL },
+    { TEXT("mg a v k f t s c h l u q x I O1 N-1 R+5 T007 E1 Pxy\n"), SCAN_DONE, 20,
+      "CLIENT_ERROR options flags are too long\r\n" },
+    { TEXT("mg a v k f t s c h l u q x I O1 N-1 R+5 T007 Pxy\n"), SCAN_DONE, 19, NULL },
+    { TEXT("mg a b\r\n"),                               SCAN_DONE, 3, "CLIENT_ERROR error decoding key\r\n" },
+    { TEXT("mg ==== b\r\n"),                            SCAN_DONE, 3, "CLIENT_ERROR error decoding key\r\n" },
+    { TEXT("mg Z=== b\r\n"),                            SCAN_DONE, 3, "CLIENT_ERROR error decoding key\r\n" },
+    { TEXT("mg Zg=v b\r\n"),                            SCAN_DONE, 3, "CLIENT_ERROR error decoding key\r\n" },
+    { TEXT("mg Z-9v b\r\n"),                            SCAN_DONE, 3, "CLIENT_ERROR error decoding key\r\n" },
+    { TEXT("mg Zm9v b\r\n"),                            SCAN_DONE, 3, NULL },
+    { TEXT("mg Zg== b\r\n"),                            SCAN_DONE, 3, NULL },
+    { TEXT("mg a v v\r\n"),                             SCAN_DONE, 4, "CLIENT_ERROR duplicate flag\r\n" },
+    { TEXT("mg a O1 O2\r\n"),                           SCAN_DONE, 4, "CLIENT_ERROR duplicate flag\r\n" },
+    { TEXT("mg a S\r\n"),                               SCAN_DONE, 3, "CLIENT_ERROR invalid flag\r\n" },
+    { TEXT("mg a \xff\r\n"),                            SCAN_DONE, 3, "CLIENT_ERROR invalid flag\r\n" },
+    { TEXT("mg a T\r\n"),                               SCAN_DONE, 3, BAD_TOKEN },
+    { TEXT("mg a T 30\r\n"),                            SCAN_DONE, 4, BAD_TOKEN },
+    { TEXT("mg a N2147483648\r\n"),                     SCAN_DONE, 3, BAD_TOKEN },
+    { TEXT("mg a R--1\r\n"),                            SCAN_DONE, 3, BAD_TOKEN },
+    { TEXT("mg a C18446744073709551616\r\n"),           SCAN_DONE, 3, BAD_TOKEN },
+    { TEXT("mg a E-1\r\n"),                             SCAN_DONE, 3, BAD_TOKEN },
+    { TEXT("mg a F4294967296\r\n"),                     SCAN_DONE, 3, BAD_FORMAT },
+    { TEXT("mg a O\tx\r\n"),                            SCAN_DONE, 3, BAD_FORMAT },
+    { TEXT("mg a L\rx\r\n"),                            SCAN_DONE, 3, BAD_FORMAT },
+    { TEXT("mg a\tb v\r\n"),                            SCAN_DONE, 3, BAD_FORMAT },
+    { TEXT("mg a O1234567890123456789012345678901\r\n"), SCAN_DONE, 3, NULL },
+    { TEXT("mg a O12345678901234567890123456789012\r\n"), SCAN_DONE, 3, "CLIENT_ERROR opaque token too long\r\n" },
+    { TEXT("mg\r\n"),                                   SCAN_DONE, 1, "ERROR\r\n" },
+    { TEXT("me\r\n"),                                   SCAN_DONE, 1, BAD_FORMAT },
+    { TEXT("me a\r\n"),                                 SCAN_DONE, 2, NULL },
+    { TEXT("me Zm9v b\r\n"),                            SCAN_DONE, 3, NULL },
+    { TEXT("me Zm9v k b\r\n"),                          SCAN_DONE, 4, "ERROR\r\n" },
+    { TEXT("ma a N0 J18446744073709551615 D+1 MD T0 C1 t c v q k O1\r\n"), SCAN_DONE, 14, NULL },
+    { TEXT("ma a M-\r\n"),                              SCAN_DONE, 3, NULL },
+    { TEXT("ma a MS\r\n"),                              SCAN_DONE, 3, "CLIENT_ERROR invalid mode for ma M token\r\n" },
+    { TEXT("ma a M\r\n"),                               SCAN_DONE, 3, "CLIENT_ERROR invalid or duplicate flag\r\n" },
+    { TEXT("ma a D-1\r\n"),                             SCAN_DONE, 3, "CLIENT_ERROR invalid or duplicate flag\r\n" },
+    { TEXT("md a J1x\r\n"),                             SCAN_DONE, 3, "CLIENT_ERROR invalid or duplicate flag\r\n" },
+    { TEXT("md a q k C0 I T30 x O0\r\n"),               SCAN_DONE, 9, NULL },
+    { TEXT("mn whatever\r\n"),                          SCAN_DONE, 2, NULL },
+    { TEXT("ms a 3\r\nabc\r\n"),                        SCAN_DONE, 3, NULL },
+    { TEXT("ms a +03 MA c C5 F05 I k O T0 q b\r\nabc\r\n"), SCAN_DONE, 13, "CLIENT_ERROR error decoding key\r\n" },
+    { TEXT("ms a 3 Mx\r\nabc\r\n"),                     SCAN_DONE, 4, "CLIENT_ERROR invalid mode for ms M token\r\n" },
+    { TEXT("ms a 3 MSS\r\nabc\r\n"),                    SCAN_DONE, 4, "CLIENT_ERROR incorrect length for M token\r\n" },
+    { TEXT("ms a 3 Z\r\nabc\r\n"),                      SCAN_DONE, 4, "CLIENT_ERROR invalid flag\r\n" },
+    { TEXT("ms a 3 q\r\nabcd\r"),                       SCAN_DONE, 4, "CLIENT_ERROR bad data chunk\r\n" },
+    { TEXT("ms a S3\r\n"),                              SCAN_DONE, 3, BAD_FORMAT },
+    { TEXT("ms a -3\r\n"),                              SCAN_DONE, 3, BAD_FORMAT },
+    { TEXT("ms a\r\n"),                                 SCAN_DONE, 2, BAD_FORMAT },
+    { TEXT("ms a 3 q\r\nab"),                           SCAN_MORE, 4, NULL },
+    { TEXT("ms a 4294967299\r\n"),                      SCAN_BAD, 0, "too large" },
     { TEXT("verbosity x\r\n"),                          SCAN_DONE, 2, BAD_FORMAT },
     { TEXT("\x80""123456789"),                          SCAN_BAD, 0, "binary protocol" },
     { TEXT("set a 0 0 4294967299\r\n"),                 SCAN_BAD, 0, "too large" },
@@ -260,6 +331,13 @@ static const struct { const char *in, *out; } mc_forwarded[] = {
     { "touch a -0 noreply\r\n",                "touch a 0\r\n"                   },
     { "delete a 0 noreply\r\n",                "delete a\r\n"                    },
     { "version now\r\n",                       "version\r\n"                     },
+    { "stats\r\n",                             "stats\r\n"                       },
+    { "stats server one  items\r\n",           "stats items\r\n"                 },
+    { " mg  a   q v  kx O1 \n",                "mg a v k O1\r\n"                 },
+    { "mg a\r\n",                              "mg a\r\n"                        },
+    { "mg Zm9v bar T+030 Lp/ q\r\n",           "mg Zm9v b T+030 Lp/\r\n"         },
+    { "ms a +02 quiet T1  MS\r\nq \r\n",       "ms a 2 T1 MS\r\nq \r\n"          },
+    { "ms a 0\r\n\r\n",                        "ms a 0\r\n\r\n"                  },
 };
 
 static void prove_memcached_requests_are_written_anew(void)
@@ -485,6 +563,38 @@ static const struct { int expect; struct bytes in; enum scan want; size_t used; 
     { MC_VALUES,  TEXT("VALUE a 0 x\r\n"),                        SCAN_BAD,  0,  0   },
     { MC_VALUES,  TEXT("VALUE a 0 1 2 3\r\n"),                    SCAN_BAD,  0,  0   },
     { MC_VALUES,  TEXT("VALUE a 0 1\r\nxy\r\n"),                  SCAN_BAD,  0,  0   },
+    { MC_LINE,    TEXT("OK\r\n"),                                 SCAN_BAD,  0,  0   },
+    { MC_LINE,    TEXT("HD\r\n"),                                 SCAN_BAD,  0,  0   },
+    { MC_OK,      TEXT("OK\r\n"),                                 SCAN_DONE, 4,  '+' },
+    { MC_OK,      TEXT("CLIENT_ERROR flush_all not allowed\r\n"), SCAN_DONE, 36, 'E' },
+    { MC_OK,      TEXT("STORED\r\n"),                             SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("HD\r\nEN\r\n"),                           SCAN_DONE, 4,  '+' },
+    { MC_META,    TEXT("EN O1 kx\r\n"),                           SCAN_DONE, 10, '+' },
+    { MC_META,    TEXT("HD ka t-1 O1 W\r\n"),                     SCAN_DONE, 16, '+' },
+    { MC_META,    TEXT("VA 4 s4 O1\r\n\r\nEN\r\nHD\r\n"),         SCAN_DONE, 18, '+' },
+    { MC_META,    TEXT("VA 0\r\n\r\n"),                           SCAN_DONE, 8,  '+' },
+    { MC_META,    TEXT("ME Ox exp=-1 la=2\r\n"),                  SCAN_DONE, 19, '+' },
+    { MC_META,    TEXT("NS\r\n"),                                 SCAN_DONE, 4,  '+' },
+    { MC_META,    TEXT("CLIENT_ERROR invalid flag\r\n"),          SCAN_DONE, 27, 'E' },
+    { MC_META,    TEXT("ERROR\r\n"),                              SCAN_DONE, 7,  'E' },
+    { MC_META,    TEXT("EN O2\r\n"),                              SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("VA 4 O\r\nabcd\r\n"),                     SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("VA 4 O1\r\nabcde\r\n"),                   SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("VA\r\n"),                                 SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("VA x\r\n"),                               SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("MN\r\n"),                                 SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("HDX\r\n"),                                SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("DH\r\n"),                                 SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("H\r\n"),                                  SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("STORED\r\n"),                             SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("END\r\n"),                                SCAN_BAD,  0,  0   },
+    { MC_META,    TEXT("VALUE a 0 1\r\nx\r\n"),                   SCAN_BAD,  0,  0   },
+    { MC_STATS,   TEXT("STAT a 1\r\nSTAT b END\r\nEND\r\nEND\r\n"), SCAN_DONE, 27, '+' },
+    { MC_STATS,   TEXT("END\r\n"),                                SCAN_DONE, 5,  '+' },
+    { MC_STATS,   TEXT("ERROR\r\n"),                              SCAN_DONE, 7,  'E' },
+    { MC_STATS,   TEXT("STAT a 1\r\nSERVER_ERROR x\r\n"),         SCAN_DONE, 26, 'E' },
+    { MC_STATS,   TEXT("OK\r\n"),                                 SCAN_BAD,  0,  0   },
+    { MC_STATS,   TEXT("STAT a 1\r\nHD\r\n"),                     SCAN_BAD,  0,  0   },
 };
 
 static void prove_replies_survive_any_cut(void)
@@ -497,6 +607,8 @@ static void prove_replies_survive_any_cut(void)
             struct asked asked[] = {{.next = 1, .check = nut_check(lit("a"))},
                                     {.next = NUT_NO_KEY, .check = nut_check(lit("b"))}};
             enum scan got = SCAN_MORE;
+            if (replies[i].expect == MC_META)
+                asked[0].check = nut_check(lit("O1"));
             nut_reply_begin(&r, (enum expect)(replies[i].expect % ON_RESP3), asked, 0);
             r.resp3 = replies[i].expect >= ON_RESP3;
             while (got == SCAN_MORE && at < in.len) {
@@ -549,9 +661,44 @@ static const struct {
       {0, 1, 0}, 3, "VALUE a 0 1\r\nA\r\nVALUE b 0 1 9\r\nB\r\nVALUE c 0 5\r\nEND\r\n\r\nEND\r\n" },
     { "values with a miss", VALUES, 2, {"VALUE c 0 1\r\nC\r\nEND\r\n", "END\r\n"}, {0, 1, 0}, 3,
       "VALUE c 0 1\r\nC\r\nEND\r\n" },
+    { "a quiet get of a hit", HITS, 1, {"VA 2 O1\r\nEN\r\n"}, {0}, 1, "VA 2 O1\r\nEN\r\n" },
+    { "a quiet get of a miss", HITS, 1, {"EN O1 kx\r\n"}, {0}, 1, "" },
+    { "a quiet get of metadata", HITS, 1, {"HD\r\n"}, {0}, 1, "HD\r\n" },
+    { "a quiet get that fails", HITS, 1, {"ERROR\r\n"}, {0}, 1, "ERROR\r\n" },
+    { "a quiet set", FAILS, 1, {"HD c12\r\n"}, {0}, 1, "" },
+    { "a quiet incr", FAILS, 1, {"VA 2\r\nHD\r\n"}, {0}, 1, "" },
+    { "a quiet set of old", FAILS, 1, {"OK\r\n"}, {0}, 1, "" },
+    { "a quiet delete of nothing", FAILS, 1, {"NF\r\n"}, {0}, 1, "NF\r\n" },
+    { "a quiet set that fails", FAILS, 1, {"SERVER_ERROR x\r\n"}, {0}, 1, "SERVER_ERROR x\r\n" },
+    { "stats", TOTALS, 3, {"STAT pid 7\r\nSTAT uptime 9\r\nSTAT time 100\r\nSTAT version 1.6.18\r\nSTAT a 1\r\nSTAT u 0.900001\r\nEND\r\n",
+                           "SERVER_ERROR x\r\n",
+                           "STAT pid 8\r\nSTAT uptime 5\r\nSTAT time 99\r\nSTAT a 41\r\nSTAT version 1.6.39\r\nSTAT b 3\r\nSTAT u 12.100002\r\nEND\r\n"},
+      {0}, 1, "STAT pid 7\r\nSTAT uptime 5\r\nSTAT time 100\r\nSTAT version 1.6.18\r\nSTAT a 42\r\nSTAT u 13.000003\r\n"
+      "STAT b 3\r\nSTAT nutproxy_servers 3\r\nSTAT nutproxy_servers_answered 2\r\nEND\r\n" },
+    { "stats that differ", TOTALS, 2, {"STAT a x\r\nSTAT b 5\r\nSTAT c 1.5\r\nSTAT d\r\nEND\r\n",
+                                       "STAT a 1\r\nSTAT b x\r\nSTAT c 1.5\r\nSTAT ab 1\r\nEND\r\n"},
+      {0}, 1, "STAT a x\r\nSTAT b 5\r\nSTAT c 1.5\r\nSTAT ab 1\r\n"
+      "STAT nutproxy_servers 2\r\nSTAT nutproxy_servers_answered 2\r\nEND\r\n" },
+    { "stats of nobody", TOTALS, 1, {"ERROR\r\n"}, {0}, 1,
+      "STAT nutproxy_servers 1\r\nSTAT nutproxy_servers_answered 0\r\nEND\r\n" },
+    { "flushed", ALL_OK, 2, {"OK\r\n", "OK\r\n"}, {0, 1}, 2, "OK\r\n" },
+    { "flushed but one", ALL_OK, 2, {"OK\r\n", "SERVER_ERROR x\r\n"}, {0, 1}, 2, "SERVER_ERROR x\r\n" },
     { "values with an error", VALUES, 2, {"VALUE a 0 1\r\nA\r\nSERVER_ERROR x\r\n", "END\r\n"}, {0, 1, 0}, 3,
       "SERVER_ERROR x\r\n" },
 };
+
+static enum expect merge_expects(size_t i)
+{
+    switch (merges[i].how) {
+    case ZIP:               return RESP_ITEMS;
+    case VALUES:            return MC_VALUES;
+    case HITS: case FAILS:  return MC_META;
+    case TOTALS:            return MC_STATS;
+    case ALL_OK:            return merges[i].part[0][0] == '+' ? RESP_REPLY : MC_OK;
+    case AS_IS: case SUM: case CONCAT: case SAME: case LEAST: case FOUND: break;
+    }
+    return RESP_REPLY;
+}
 
 /* Scan a part's reply, of which `cut` bytes come at a time, into its queue. */
 static void scan_part(struct mem *m, size_t i, uint32_t p, size_t cut, struct asked *asked, struct queue *to)
@@ -560,8 +707,7 @@ static void scan_part(struct mem *m, size_t i, uint32_t p, size_t cut, struct as
     struct reply r;
     while (first < merges[i].keys && asked[first].part != p)
         first++;
-    nut_reply_begin(&r, merges[i].how == ZIP ? RESP_ITEMS : merges[i].how == VALUES ? MC_VALUES : RESP_REPLY,
-                    asked, first < merges[i].keys ? first : NUT_NO_KEY);
+    nut_reply_begin(&r, merge_expects(i), asked, first < merges[i].keys ? first : NUT_NO_KEY);
     enum scan got = SCAN_MORE;
     for (struct bytes rest = bytes_of(merges[i].part[p]); rest.len > 0; ) {
         size_t n = least_of(cut, rest.len);
@@ -581,9 +727,10 @@ static bool merge_once(size_t i, size_t cut, uint64_t deny)
     struct mem m = fresh();
     struct queue part[3] = {{0}}, out = {0};
     struct asked asked[6];
-    char text[256];
+    char text[512];
     for (uint32_t k = 0; k < merges[i].keys; k++) {
-        asked[k] = (struct asked){merges[i].part_of[k], NUT_NO_KEY, nut_check(key[k]), 0};
+        asked[k] = (struct asked){merges[i].part_of[k], NUT_NO_KEY,
+                                  nut_check(merge_expects(i) == MC_META ? lit("O1") : key[k]), 0};
         for (uint32_t before = k; before-- > 0; )
             if (asked[before].part == asked[k].part) {
                 asked[before].next = k;

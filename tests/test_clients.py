@@ -425,7 +425,8 @@ def test_pymemcache_every_call(house):
         client.incr("quiet", 1, noreply=True)
     client.delete("none", noreply=True)
     assert client.get("quiet") == b"200"
-    for refused in (lambda: client.flush_all(), lambda: client.stats(), lambda: client.cache_memlimit(100),
+    assert client.stats()[b"nutproxy_servers_answered"] == len(house.caches)
+    for refused in (lambda: client.flush_all(), lambda: client.stats("items"), lambda: client.cache_memlimit(100),
                     lambda: client.incr("flags", 1)):
         with pytest.raises(MemcacheError):
             refused()
@@ -554,14 +555,14 @@ def test_memcaslap_verifies_every_value(house, how):
     assert numbers[b"get_misses"] == b"0", said
 
 
-ASCII = ["version", "verbosity", "get", "gets", "mget"] + [
+ASCII = ["version", "verbosity", "get", "gets", "mget", "stat", "stat noreply"] + [
     verb + quiet for verb in ("set", "add", "replace", "cas", "delete", "incr", "decr", "append", "prepend")
     for quiet in ("", " noreply")]
 
 
 @needs("memccapable")
 def test_memccapable_finds_the_proxy_as_capable_as_a_memcached(house):
-    """Its tests of the text protocol that need neither flush_all nor stats."""
+    """Its tests of the text protocol that do not need flush_all."""
     wrong = []
     for name in ASCII:
         test = ["-a", "-t", "5", "-T", "ascii " + name]

@@ -301,6 +301,12 @@ def misfits():
     yield memcached, memcached.set(b"bad", b"v"), wrong_value.replace(b"other", b"bad")
     yield memcached, b"delete bad\r\n", wrong_value.replace(b"other", b"bad")
     yield memcached, b"incr bad 1\r\n", wrong_value.replace(b"other", b"bad")
+    for reply in (b"VA 5 O2\r\nWRONG\r\n", b"VA 5 O\r\nWRONG\r\n", b"HD O11\r\n", b"EN k O2\r\n", b"MN\r\n", b"STORED\r\n",
+                  b"VA 3 O1\r\nabcde\r\n", b"VA x\r\n", b"VA\r\n", b"HDX\r\n", wrong_value, b"END\r\n", b"WRONG\r\n"):
+        yield memcached, b"mg bad v O1\r\n", reply
+        yield memcached, b"mg bad v O1 q\r\n", reply
+    yield memcached, b"md bad\r\n", b"HD O1\r\n"
+    yield memcached, b"delete bad\r\n", b"HD\r\n"
 
 
 def test_a_reply_that_cannot_be_the_requests_is_not_delivered_and_nothing_after_it(stage, fakes):

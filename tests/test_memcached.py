@@ -8,6 +8,7 @@ a reply too many or too few on any connection behind the proxy shows there at on
 
 NUT_SEED=N replays a failure.
 """
+import base64
 import collections
 import concurrent.futures
 import itertools
@@ -82,6 +83,12 @@ class Link:
                     break
                 assert self.held[after - 2:after] == b"\r\n", \
                     "no CR LF after the value of %s" % brief(self.held[self.at:end])
+            elif self.held.startswith(b"VA ", self.at):
+                after += int(self.held[self.at:end].split()[1]) + 2
+                if len(self.held) < after:
+                    break
+                self.got.append(bytes(memoryview(self.held)[start:after]))
+                start = after
             else:
                 self.got.append(bytes(memoryview(self.held)[start:after]))
                 start = after
@@ -196,9 +203,10 @@ def hits(found):
 
 
 def masked(reply):
-    """The reply without the uniques that only its own server knows."""
+    """The reply without the uniques that only its own server knows, and the seconds of ME."""
     if not reply or not reply.startswith(b"VALUE "):
-        return reply
+        return reply and re.sub(rb"\A(?:HD|VA \d+|ME)[^\r]*", lambda line: re.sub(
+            rb" (c|cas=|la=)\d+", rb" \1?", line[0]), reply)
     found, at, out = blocks(reply), 0, []
     for key, flags, unique, value in found:
         unseen = b" ?" if unique else b""
@@ -346,6 +354,8 @@ class Side:
             for reply in replies:
                 found = blocks(reply) if reply else []
                 unique = found[-1][2] or unique if found else unique
+                meta = re.match(rb"(?:HD|VA \d+)[^\r]* c(\d+)", reply or b"")
+                unique = meta[1] if meta else unique
             said.append([masked(r) for r in replies])
         return said
 
@@ -704,12 +714,10 @@ REFUSED = {
     "flush_all would empty servers that others share": lines("""
         flush_all | flush_all 0 | flush_all 10 | flush_all -1 | flush_all x | flush_all 0 1 |
         flush_all 0 1 2 | flush_all noreply x"""),
-    "meta commands are not served": lines("""
-        mn | me @k | mg @k v | mg @none v q | mg | md @k | md @k q | ma @k | ma @k v | me | ms @x
-        """) + [b"ms @x 1\r\n9\r\n", b"ms @x {n} T0\r\n{evil}\r\n", b"ms @k {n} q\r\n{evil}\r\n",
-        b"ms %s {n}\r\n{evil}\r\n" % Q],
     "these are about one server, or turn the connection into something else": lines("""
-        stats | stats items | stats reset | stats detail on | watch | watch fetchers |
+        stats items | stats reset | stats detail on | stats cachedump 1 1 | stats server | stats server none |
+        stats server north reset | stats server north detail on | stats server north foo | stats servers x |
+        stats noreply | stats server north items x | watch | watch fetchers |
         lru_crawler metadump all | lru_crawler crawl all | lru tune 10 25 0.1 2.0 | slabs reassign 1 2 |
         slabs automove 0 | cache_memlimit 64 | shutdown | shutdown graceful | misbehave | debugtime p |
         refresh_certs | extstore item_size 5"""),
@@ -818,6 +826,268 @@ def test_numbers_in_odd_forms_are_taken_as_one_server_does_or_refused(world):
             if said != want and not refused and not verbose:
                 bad.append((brief(request, 60), request, sum(said[1:], []), sum(want[1:], [])))
     agree(bad)
+
+
+# ---- meta commands
+
+def ms(key, value, flags=b""):
+    return b"ms %s %d %s\r\n%s\r\n" % (key, len(value), flags, value)
+
+
+NUM = ms(b"@a", b"10")
+TELL = b"mg @a s v t f k O7 c h\r\n"     # not l: seconds pass
+B64 = [base64.b64encode(key) for key in (b"plain", b"with a space", b"\r\n\0\x7f", b"\xff" * 7, b"x" * 186, b"END")]
+
+META = {
+    "mg of nothing": [b"mg @a\r\n", b"mg @a v\r\n", b"mg @a v k O1 s t f c\r\n", b"mg @a O\r\n"],
+    "mg": [ms(b"@a", b"hello", b"F5 T0"), b"mg @a\r\n", b"mg @a v\r\n", TELL, TELL, b"mg @a k f s t v c h u\r\n",
+           b"mg @a vxyz kk sfoo\r\n", b"mg @a P1 L2 Lx\r\n", b"mg @a Ppath/ Lx v\r\n",
+           b"mg @a O%s v\r\n" % (b"o" * 31)],
+    "mg T": [ms(b"@a", b"x"), b"mg @a T0 v\r\n", b"mg @a t\r\n", b"mg @a T-1 v\r\n", b"mg @a v\r\n"],
+    "mg N": [b"mg @a N0 s v c\r\n", b"mg @a N0 s v c\r\n", b"mg @a v\r\n", ms(b"@a", b"x"), b"mg @a N0 v\r\n"],
+    "mg R": [ms(b"@a", b"x", b"T100"), b"mg @a R30 v\r\n", b"mg @a R200 v\r\n", b"mg @a R200 v\r\n"],
+    "ms": [ms(b"@a", b"one", b"T0 F9 k O5 c"), TELL, ms(b"@a", b""), TELL, ms(b"@a", b"x", b"F4294967295"), TELL,
+           ms(b"@a", b"x", b"T-1"), TELL, ms(b"@a", b"+", b"F+5 T+0"), TELL, b"ms @a 03 T000\r\nabc\r\n", TELL],
+    "ms M": [ms(b"@a", b"x", flags) + ms(b"@a", b"y", flags) + b"mg @a v\r\n" for flags in (
+        b"MA", b"MP", b"MR", b"ME", b"MA", b"MP", b"MR", b"MS", b"ME")],
+    "ms C": [ms(b"@a", b"x", b"C5"), ms(b"@a", b"one", b"c"), ms(b"@a", b"two", b"C{cas}"), ms(b"@a", b"three", b"C1 k"),
+             b"mg @a v c\r\n", ms(b"@a", b"4", b"MA C{cas}"), b"mg @a v\r\n", ms(b"@a", b"5", b"MR C1")],
+    "ms C I": [ms(b"@a", b"one", b"c"), ms(b"@a", b"two"), ms(b"@a", b"three", b"C1 I"), b"mg @a v\r\n", b"mg @a v\r\n"],
+    "md": [b"md @a\r\n", b"md @a k O1\r\n", NUM, b"md @a k O1\r\n", b"md @a\r\n"],
+    "md C": [NUM, b"md @a C1\r\n", b"mg @a c\r\n", b"md @a C{cas} k\r\n", b"mg @a\r\n"],
+    "md I": [NUM, b"md @a I T30\r\n", b"mg @a v\r\n", b"mg @a v\r\n", NUM, b"mg @a v\r\n", b"md @a I\r\n",
+             b"mg @a t\r\n"],
+    "ma": [b"ma @a\r\n", b"ma @a v k O1\r\n", NUM, b"ma @a\r\n", b"ma @a v\r\n", b"ma @a v t k O1 c\r\n",
+           b"ma @a D5 v\r\n", b"ma @a MD v\r\n", b"ma @a M- D3 v\r\n", b"ma @a M+ v\r\n", b"ma @a MI v\r\n",
+           b"ma @a MD D100 v\r\n", b"ma @a D18446744073709551615 v\r\n", b"ma @a T0 v\r\n", b"ma @a C1\r\n",
+           b"mg @a c\r\n", b"ma @a C{cas} v\r\n", b"get @a\r\n"],
+    "ma N": [b"ma @a N0 v\r\n", b"ma @a N0 v\r\n", b"ma @b N0 J13 v t c\r\n", b"ma @b N0 J13 v\r\n", b"ma @c N0\r\n"],
+    "ma of no number": [ms(b"@a", b"x"), b"ma @a\r\n", b"ma @a q v\r\n"],
+    "me": [b"me @a\r\n", NUM, b"me @a\r\n", b"me @a v\r\n", b"me @a q\r\n", b"me\r\n"],
+    "mn": [b"mn\r\n", b"mn mn\r\n", b"mn\r\nmn\r\nmg @a\r\nmn\r\n"],
+    "quiet": [b"mg @a q v\r\nmn\r\n", ms(b"@a", b"1", b"q") + b"mn\r\n", b"mg @a q\r\nmg @a v q k\r\nmn\r\n",
+              ms(b"@a", b"1", b"q ME O1") + b"mn\r\n", ms(b"@b", b"1", b"q MR") + b"mn\r\n",
+              ms(b"@b", b"1", b"q C1") + ms(b"@a", b"1", b"quiet C1") + b"mn\r\n",
+              b"ma @a q\r\nma @a v q\r\nma @b q O1\r\nma @a q C1\r\nmn\r\n", b"md @a q k\r\nmd @a q k\r\nmn\r\n",
+              ms(b"@a", b"x", b"q") + b"ma @a q\r\nmd @a C1 q\r\nmd @a I q\r\nmg @a q\r\nmn\r\n"],
+    "quiet errors": [b"mg @a q Tx\r\nmn\r\n", b"mg @a q X\r\nmn\r\n", b"md @a q q\r\nmn\r\n", ms(b"@a", b"x", b"q Mx")
+                     + b"mn\r\n", b"ma @a q MS\r\nmn\r\n", b"ms @a 3 q\r\nabcXXmn\r\n"],
+    "mixed with the classic ones": [
+        put(b"set", b"@a", b"10", 7) + b"mg @a v f\r\nma @a v\r\nget @a\r\nmd @a\r\nget @a\r\n" + ms(b"@a", b"x", b"q")
+        + mute(b"append", b"@a", b"y") + b"gets @a\r\nmn\r\ndelete @a noreply\r\nmg @a q\r\nget @a @b\r\n"],
+    "values": [ms(b"@a", v) + b"mg @a v\r\n" for v in (
+        b"", b"\r\n", b"EN\r\n", b"HD\r\nVA 1\r\nx\r\n", b"mn\r\n", b"\0" * 9, b"x" * 9000, b"y\r\n" * 90000)],
+    "refused lines": [line + b"\r\n" for line in (
+        b"mg", b"md", b"ma", b"ms", b"ms @a", b"mx @a", b"MG @a", b"mg @a S", b"mg @a Z1", b"mg @a 1", b"mg @a v v", b"mg @a O1 O2",
+        b"mg @a T", b"mg @a Tx", b"mg @a T1x", b"mg @a N", b"mg @a Rx", b"mg @a C-1", b"mg @a C18446744073709551616", b"mg @a F-1",
+        b"mg @a Fx", b"mg @a M", b"mg @a MSS", b"md @a X", b"md @a k k", b"md @a Tx", b"ma @a X",
+        b"ma @a Dx", b"ma @a J", b"ma @a MX", b"ma @a MD MD", b"mg @a O%s" % (b"o" * 32), b"mg @b O%s" % (b"o" * 32),
+        b"md @a O%s" % (b"o" * 32), b"mg %s v" % Q, b"md %s" % Q, b"ma %s" % Q, b"me %s" % Q, b"mg \xff\xfe X",
+        b"mg Zm9 b", b"mg Z b", b"mg ==== b", b"mg @a v k s t f c h l u q O1 N0 R1 T1 P1 L1 I F1 b")],
+    "refused sets": [b"ms @a %s\r\nabc\r\nmg @a v\r\n" % line for line in (
+        b"3 X", b"3 k k", b"3 Tx", b"3 F-1", b"3 Mx", b"3 MSS", b"3 C1x", b"3 O%s" % (b"o" * 32), b"3 I c x=", b"3 q Zz")]
+    + [b"ms Zm9 3 b\r\nabc\r\n"],
+    "data that is not as long as announced": [
+        b"ms @a 3\r\nabcXX", b"ms @a 3 q\r\nabcd\r\n", b"ms @a 3 k O1\r\nab\r\nmg @a v\r\n", b"ms @a 0\r\nX\r\n"],
+    "keys in base64": [
+        b"".join(b"md %s b q\r\n" % k for k in B64)] + [
+        b"mg %s b v k\r\n" % k + ms(k, b"it", b"b k c") + b"mg %s b v k O1\r\nmg %s k b\r\nma %s b\r\nme %s b\r\n" % (k, k, k, k)
+        + b"md %s b k\r\n" % k for k in B64] + [
+        ms(B64[0], b"5", b"b") + b"get plain\r\nmg plain v k\r\nmg %s v b k\r\nincr plain 1\r\nma %s b v\r\n" % (B64[0], B64[0]),
+        put(b"set", b"plain", b"6") + b"mg %s b v k\r\ndelete plain\r\nmg %s b q\r\nmn\r\n" % (B64[0], B64[0])],
+}
+LONGER = {b"ms %s {n}\r\n" % Q, b"ms @k {n} v k s t f c h l u q O1 N0 R1 T1 P1 L1 I\r\n"}   # memcached executes this data
+
+
+@pytest.mark.parametrize("sizes", (WHOLE, BYTEWISE), ids=("whole", "bytewise"))
+def test_meta_commands_answer_as_one_server_does(world, sizes):
+    agree(differing(world, [(name, steps, None) for name, steps in META.items()], sizes))
+
+
+def test_the_data_of_a_refused_meta_set_is_never_executed(world):
+    agree(misbehaved(world, [with_data(line) for line in LONGER], one_error))
+
+
+def test_flags_that_only_newer_servers_know_reach_the_server(world):
+    with world.link("alpha") as link:
+        for request in (b"mg new x\r\n", b"md new E5\r\n", b"ma new E5\r\n", ms(b"new", b"get x\r\n", b"E5")):
+            assert re.fullmatch(rb"CLIENT_ERROR invalid (or duplicate )?flag\r\n", link.ask(request)), request
+        assert link.ask(world.fence) == world.fenced
+
+
+def test_a_quiet_ma_that_makes_the_number_is_quiet(world):
+    """1.6.18 tells HD then, newer ones do not."""
+    with world.link("alpha") as link:
+        assert link.write(b"md made q\r\nma made N0 J4 q\r\nma made v\r\nmn\r\n").until(b"MN\r\n")[-1:] == [b"VA 1\r\n5\r\n"]
+        assert link.write(b"md made q\r\nma made N0 q\r\nmn\r\n").until(b"MN\r\n") == []
+
+
+def test_a_key_in_base64_is_on_the_server_of_its_bytes(world):
+    keys = [b"b64.%d" % i for i in range(200)]
+    with world.link("alpha") as link:
+        link.pipeline([ms(base64.b64encode(k), k, b"b") for k in keys])
+        assert link.ask(get(keys)) == hits((k, k) for k in keys)
+    homes = world.homes(keys)
+    assert len(homes) == 200 and set(homes.values()) == {0, 1, 2, 3}
+
+
+def test_a_meta_value_of_a_mebibyte_passes_both_ways_loud_and_quiet(world, dice):
+    value = dice.randbytes(MIB - 300)
+    with world.link("alpha") as link:
+        for quiet in (b"", b" q"):
+            assert link.ask(ms(b"mib", value, b"k")) == b"HD kmib\r\n"
+            said = link.write(b"mg mib v s%s\r\nmg mib q t\r\nmn\r\n" % quiet).until(b"MN\r\n")
+            assert said[:1] == [b"VA %d s%d\r\n%s\r\n" % (len(value), len(value), value)] and len(said) == 2
+            assert link.write(ms(b"mib", value, b"q") + b"mn\r\n").until(b"MN\r\n") == []
+
+
+def test_the_time_to_live_is_told(world):
+    with world.link("alpha") as link:
+        link.ask(ms(b"ttl", b"x", b"T1000"))
+        assert 990 <= int(re.fullmatch(rb"HD t(\d+)\r\n", link.ask(b"mg ttl t\r\n"))[1]) <= 1000
+        assert re.fullmatch(rb"HD l\d\r\n", link.ask(b"mg ttl l\r\n"))
+
+
+def meta_mix(dice, count):
+    """Requests of every kind over few keys, many of them quiet, most with an opaque of their own. Only
+    numbers are counted: of other values memcached reads what stands behind them, by chance."""
+    tag = new_tag()
+    keys = [tag + b"%d" % i for i in range(40)]         # the even ones are numbers
+    out = []
+    for i in range(count):
+        key = dice.choice(keys)
+        number = int(key[len(tag):]) % 2 == 0
+        coded = dice.random() < 0.2
+        name = base64.b64encode(key) if coded else key
+        flags = [b"b"] * coded + [b"q"] * (dice.random() < 0.5) + [b"O%d" % i] * (dice.random() < 0.7) + \
+            [b"k"] * (dice.random() < 0.3)
+        verb = dice.choice((b"mg", b"mg", b"ms", b"ms", b"md", b"ma" if number else b"mg", b"get", b"set", b"mn"))
+        value = b"%d" % i
+        if verb == b"ms" and not number:
+            value = dice.choice((b"EN\r\n", b"", dice.randbytes(int(2 ** dice.uniform(0, 15)))))
+            flags += dice.sample((b"MA", b"MP", b"MR", b"ME", b"F7"), dice.randrange(2))
+        elif verb == b"mg":
+            flags += dice.sample((b"v", b"s", b"f"), 2)
+        elif verb == b"ma":
+            flags += dice.sample((b"v", b"MD", b"D7", b"N0"), dice.randrange(2))
+        dice.shuffle(flags)
+        if b"q" in flags and b"N0" in flags:
+            flags.remove(b"q")                          # see the test of a quiet ma that makes the number
+        out.append(b"mn\r\n" if verb == b"mn" else
+                   get(dice.sample(keys, dice.randrange(1, 9))) if verb == b"get" else
+                   put(b"set", key, value, i, 0, dice.choice((b"", b"noreply"))) if verb == b"set" else
+                   ms(name, value, b" ".join(flags)) if verb == b"ms" else
+                   b"%s %s %s\r\n" % (verb, name, b" ".join(flags)))
+    return out
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_a_pipeline_of_meta_and_classic_commands_answers_as_one_server_does(world, dice, turn):
+    requests = meta_mix(dice, int(3000 / SLOW)) + [b"mg end Oend\r\n"]
+    said = []
+    for door in ("alpha", "single"):
+        with world.link(door, seconds=30) as link:
+            link.exchange(b"".join(requests), 0, pieces(dice))
+            # whether a number remembers that its key came in base64 depends on who reads it meanwhile
+            said.append([re.sub(rb"\A[^\r]* k(\w+=*) b[ \r]", lambda m: m[0].replace(m[1] + b" b", base64.b64decode(m[1])), r)
+                         for r in link.until(b"EN Oend\r\n")])
+    assert len(said[0]) > len(requests) // 3
+    assert said[0] == said[1]
+
+
+# ---- stats, and what else is for all servers
+
+def told(link, request):
+    """The (name, value) of each STAT, by name."""
+    out = {}
+    for line in link.write(request).until(b"END\r\n"):
+        stat, name, value = line.rstrip(b"\r\n").split(b" ", 2)
+        assert stat == b"STAT" and name not in out
+        out[name.decode()] = value.decode()
+    return out
+
+
+def test_stats_are_the_servers_added_up(world):
+    with world.link("alpha") as link:
+        got = told(link, b"stats\r\n")
+        each = []
+        for i in range(4):
+            with world.at(i) as one:
+                each.append(told(one, b"stats\r\n"))
+        assert (got.pop("nutproxy_servers"), got.pop("nutproxy_servers_answered")) == ("4", "4")
+        assert set(got) == set(each[0]), "every name, and no other"
+        for name in ("curr_items", "bytes", "cmd_get", "cmd_set", "get_hits", "limit_maxbytes", "threads", "total_items"):
+            assert int(got[name]) == sum(int(e[name]) for e in each), name
+        for name in ("version", "libevent", "pointer_size", "pid"):
+            assert got[name] == each[0][name] or name == "pid" and got[name] in [e[name] for e in each], name
+        assert int(got["max_connections"]) == int(each[0]["max_connections"])
+        assert int(got["uptime"]) <= min(int(e["uptime"]) for e in each)
+        assert abs(float(got["rusage_user"]) - sum(float(e["rusage_user"]) for e in each)) < 1
+        assert link.ask(world.fence) == world.fenced
+
+
+def test_stats_of_one_server_are_its_own(world):
+    with world.link("alpha") as link:
+        for i, name in enumerate((b"north", b"east", b"south", b"west")):
+            with world.at(i) as one:
+                assert told(link, b"stats server %s\r\n" % name)["pid"] == told(one, b"stats\r\n")["pid"]
+                for word in (b"items", b"slabs", b"settings", b"sizes"):
+                    mine, its = told(link, b"stats server %s %s\r\n" % (name, word)), told(one, b"stats %s\r\n" % word)
+                    assert mine.keys() == its.keys() and its
+            assert told(link, b"stats server %s conns\r\n" % name)
+        assert told(link, b"stats servers\r\n") == {
+            name: "127.0.0.1:%d up" % server.port
+            for name, server in zip(("north", "east", "south", "west"), world.servers)}
+
+
+def test_stats_keep_their_place_in_the_pipeline(world):
+    with world.link("alpha") as link:
+        link.write(b"mg end O1\r\nstats\r\nmg end O2\r\nstats servers\r\nmg end O3\r\n")
+        assert link.until(b"EN O1\r\n") == []
+        assert link.until(b"EN O2\r\n")[-1] == b"END\r\n"
+        assert len(link.until(b"EN O3\r\n")) == 5
+
+
+def test_stats_add_up_those_who_answer(stage):
+    servers = [stage.memcached() for _ in range(3)]
+    proxy = stage.nutproxy({"alpha": pool(servers, "memcached", timeout="1s", server_failure_limit=1, names=["a", "b", "c"])})
+    with Link(proxy.where("alpha")) as link:
+        before = told(link, b"stats\r\n")
+        servers[1].stop()
+        wait_for("it to be noticed", lambda: told(link, b"stats\r\n")["nutproxy_servers_answered"] == "2")
+        after = told(link, b"stats\r\n")
+        assert after["nutproxy_servers"] == "3" and after.keys() == before.keys()
+        assert int(after["threads"]) * 3 == int(before["threads"]) * 2
+        wait_for("it to be down", lambda: told(link, b"stats servers\r\n")["b"].endswith(" down"))
+        assert told(link, b"stats servers\r\n")["a"].endswith(" up")
+        assert ERROR.fullmatch(link.ask(b"stats server b\r\n"))
+        for server in (servers[0], servers[2]):
+            server.stop()
+        wait_for("all to be gone", lambda: told(link, b"stats\r\n")["nutproxy_servers_answered"] == "0")
+        assert told(link, b"stats\r\n") == {"nutproxy_servers": "3", "nutproxy_servers_answered": "0"}
+
+
+FLUSHES = lines("""
+    flush_all | flush_all 0 | flush_all -1 | flush_all 0 1 | flush_all +0 | flush_all x | flush_all 1x | flush_all noreply |
+    flush_all 0 noreply | flush_all x noreply | flush_all noreply x | flush_all 0 1 noreply | flush_all 0 1 2 |
+    flush_all 1000""")
+
+
+def test_flush_all_empties_all_servers_where_the_pool_allows_it(stage):
+    servers = [stage.memcached() for _ in range(4)]
+    proxy = stage.nutproxy({"alpha": pool(servers[:3], "memcached", hash="md5", allow="flush", timeout="1s")})
+    keys = [b"k%d" % i for i in range(60)]
+    with Link(proxy.where("alpha")) as here, Link(("127.0.0.1", servers[3].port)) as there:
+        for request in FLUSHES:
+            said = []
+            for link in (here, there):
+                link.pipeline([put(b"set", k, k) for k in keys])
+                # memcached hides what was stored in the second of the flush, and before
+                said.append(link.write(request + b"mn\r\n").until(b"MN\r\n") + [link.ask(get(keys))])
+            assert said[0] == said[1], request
+        servers[1].stop()
+        assert re.fullmatch(rb"SERVER_ERROR [^\r]* may have been applied\r\n", here.ask(b"flush_all\r\n"))
+        assert here.write(b"flush_all noreply\r\nmn\r\n").until(b"MN\r\n") == []
 
 
 # ---- what must never reach a server
@@ -939,12 +1209,10 @@ def test_the_binary_protocol_is_refused_without_harm(world):
     for noise in (b"\x80\x0b" + b"\0" * 22, b"\x80\x01\0\x01\x08" + b"\0" * 6 + b"\x0a" + b"\0" * 20 + b"kv",
                   b"\x80" * 24):
         with world.link("alpha") as link:
-            link.write(noise + b"\r\n")
-            try:
-                link.sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass        # closed already
+            began = time.monotonic()
+            link.write(noise)
             assert not [r for r in link.rest() if not ERROR.fullmatch(r)], "answered as if it were text"
+            assert time.monotonic() - began < 2 * SLOW, "such a client must not wait for the rest of a frame"
     with world.link("alpha") as link:
         assert link.ask(world.fence) == world.fenced
 

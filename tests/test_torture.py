@@ -127,6 +127,39 @@ class MemcachedCaller(Caller):
             self.judge("get", got, wanted, b"SERVER_ERROR ")
 
 
+class MetaCaller(Caller):
+    """Quiet meta commands, which are told by what does not come, and stats. As MN may be an error, too, what
+    ends a round is the end of the connection."""
+
+    def round(self, link):
+        size = self.random.choice([0, 1, 100, 9000, 70000])
+        key, number = b"meta:%d:%d" % (self.number, size), b"meta:n:%d" % self.number
+        value = value_of(key, size)
+        link.say(b"ms %s %d q\r\n%s\r\n" % (key, size, value), b"mg %s v q O1\r\n" % key, b"mg none q k\r\n",
+                 b"ms %s 1 q\r\n5\r\n" % number, b"ma %s q\r\n" % number, b"mn\r\n", b"stats\r\n", b"quit\r\n")
+        said = []
+        try:
+            while True:
+                said.append(link.line())
+                if said[-1].startswith(b"VA "):
+                    said[-1] += link.exactly(size + 2)
+        except Gone:
+            link.close()
+            self.link = None
+        errors = [s for s in said if s.startswith(b"SERVER_ERROR ")]
+        self.errors += len(errors)
+        stats = [s for s in said if s.startswith(b"STAT ")]
+        rest = [s for s in said if s not in errors + stats]
+        wanted = [b"VA %d O1\r\n%s\r\n" % (size, value), b"MN\r\n", b"END\r\n"]
+        if not errors and said[-1:] == wanted[-1:]:
+            self.judge("meta", b"".join(rest), b"".join(wanted), b"SERVER_ERROR ")
+            self.judge("stats", stats[-2], b"STAT nutproxy_servers 4\r\n", b"SERVER_ERROR ")
+        elif [s for s in rest if s not in wanted + [b"NF\r\n"]] or sorted(rest, key=lambda s: b"VNME".find(s[:1])) != rest:
+            self.wrong.append("meta: %r" % [s[:99] for s in said])
+        else:
+            self.ends += 1
+
+
 def torture(stage, servers, protocol, kind):
     proxy = stage.nutproxy({"alpha": pool(servers, protocol=protocol, hash="md5")})
     callers = [kind(n, proxy.where("alpha")) for n in range(CLIENTS)]
@@ -151,6 +184,10 @@ def test_redis_traffic_is_right_or_refused_without_memory(stage):
 
 def test_memcached_traffic_is_right_or_refused_without_memory(stage):
     torture(stage, [stage.memcached() for _ in range(4)], "memcached", MemcachedCaller)
+
+
+def test_meta_commands_and_stats_are_right_or_refused_without_memory(stage):
+    torture(stage, [stage.memcached() for _ in range(4)], "memcached", MetaCaller)
 
 
 def test_what_clients_of_today_ask_is_right_or_refused_without_memory(stage):
