@@ -8062,8 +8062,9 @@ static void request_ask_queue(struct request *r, uint32_t server, struct queue *
     request_close_part(r);
 }
 
-/* Ask every server the same; `over` passes those over who are down. */
-static void request_ask_all(struct request *r, struct bytes question, struct block *block, bool over)
+/* Ask every server the same, but number `but` (NUT_NOBODY: none); `over` passes those over
+ * who are down. */
+static void request_ask_all(struct request *r, struct bytes question, struct block *block, bool over, uint32_t but)
 {
     struct pool *pool = r->pool;
     struct mem *m = request_mem(r);
@@ -8078,7 +8079,7 @@ static void request_ask_all(struct request *r, struct bytes question, struct blo
         n = 0;
     }
     for (uint32_t i = 0; i < n; i++)
-        if (!over || !pool->server[(first + i) % n].down)
+        if ((first + i) % n != but && (!over || !pool->server[(first + i) % n].down))
             request_add_part(r, &pool->server[(first + i) % n]);
     pool->stats.fragments += r->parts > 1 ? r->parts : 0;
     for (uint32_t i = 0; i < r->parts; i++) {
@@ -8625,7 +8626,7 @@ static bool here_info(struct request *r, const struct frame *f)
         request_say_bulk(r, lit(""));
         return true;
     }
-    request_ask_all(r, lit("*1\r\n$4\r\nINFO\r\n"), NULL, true);
+    request_ask_all(r, lit("*1\r\n$4\r\nINFO\r\n"), NULL, true, NUT_NOBODY);
     return false;
 }
 
@@ -9036,9 +9037,9 @@ static void request_route(struct request *r, const struct frame *f, struct block
 
 /* A server knows a script by its digest when it has seen it, and clients that have sent it
  * once, for one key, go on with the digest, for others.  So what EVAL brings is loaded on
- * all servers, unless that was done: a request that nobody waits for.  Who makes a new
+ * all servers but the one that is `asked`, unless that was done: nobody waits for it.  Who makes a new
  * script for each EVAL has them on one server, as the first 64 are enough for others. */
-static void script_share(struct client *c, const struct frame *f)
+static void script_share(struct client *c, const struct frame *f, uint32_t asked)
 {
     struct pool *pool = c->pool;
     struct mem *m = &pool->loop->mem;
@@ -9056,7 +9057,7 @@ static void script_share(struct client *c, const struct frame *f)
         copy(question->bytes + head.len, word);
         question->fill = (uint32_t)(head.len + word.len);       /* <= cap */
         r->open++;                          /* until we have left it */
-        request_ask_all(r, (struct bytes){question->bytes, question->fill}, question, true);
+        request_ask_all(r, (struct bytes){question->bytes, question->fill}, question, true, asked);
         request_leave(r);
         request_close_part(r);
         for (i = 0; pool->script[i] != 0; )
@@ -9087,11 +9088,11 @@ static void request_ask_redis(struct request *r, const struct frame *f, struct b
     r->merge = (enum merge)c->merge;
     r->writes = c->access == WRITE || (c->way == ALL && c->access != READ);
     if (c->keys == COUNT2 && command_is_eval(r->pool->lexicon, c))
-        script_share(r->client, f);
+        script_share(r->client, f, pool_pick(r->pool, ks.n > 0 ? frame_arg(f, ks.first) : lit(PLACEHOLDER)));
     if (c->way == ALL && c->group == GROUP_SCRIPTING)
         pool_unlearn(r->pool);              /* it may be SCRIPT FLUSH */
     if (c->way == ALL)
-        request_ask_all(r, f->text, block, c->access == READ && r->pool->conf->auto_eject_hosts);
+        request_ask_all(r, f->text, block, c->access == READ && r->pool->conf->auto_eject_hosts, NUT_NOBODY);
     else
         request_route(r, f, block, ks, c);
 }
@@ -9148,7 +9149,7 @@ static void request_begin_stats(struct request *r, const struct frame *f)
     uint32_t i = 0;
     if (f->argc == 1) {
         r->merge = TOTALS;
-        request_ask_all(r, lit("stats\r\n"), NULL, false);
+        request_ask_all(r, lit("stats\r\n"), NULL, false, NUT_NOBODY);
         return;
     }
     while (f->argc > 2 && i < pool->servers && !bytes_same(frame_arg(f, 2), bytes_of(pool->server[i].conf->name)))
@@ -9176,7 +9177,7 @@ static void request_begin_flush(struct request *r, const struct frame *f)
     size_t len = text_in(line, sizeof line, "flush_all %lld\r\n", (long long)f->exptime);
     r->merge = ALL_OK;
     r->writes = true;
-    request_ask_all(r, (struct bytes){line, len}, NULL, false);
+    request_ask_all(r, (struct bytes){line, len}, NULL, false, NUT_NOBODY);
 }
 
 /* What a verb without a server is answered. */
