@@ -7955,6 +7955,8 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     }
     struct bytes mine = {in->at, used};
     *in = bytes_from(*in, used);
+    if (lane->scan.kind == '-' && starts_with(mine, lit("-NOSCRIPT")))
+        pool_unlearn(s->pool);              /* scripts that it was given are gone */
     bool wanted = p != NULL && part_is_wanted(p);       /* twemproxy counts those replies only */
     if (wanted) {
         s->stats.response_bytes += used;

@@ -61,7 +61,6 @@ CLIENTS = {
 }
 # What the proxy cannot do yet: these must fail, and are to be taken from here when they do not.
 NOT_YET = {
-    "ioredis, a new script on many keys": "EVALSHA goes to servers that were not sent the script",
     "memjs": "the connection is closed, which memjs tells nobody: an error in the binary protocol would be told",
 }
 RUN = {".py": [sys.executable], ".mjs": ["node"], ".php": ["php"], ".rb": ["ruby"], ".pl": ["perl"], ".sh": ["sh"]}
