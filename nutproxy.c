@@ -1996,6 +1996,8 @@ static bool mc_words(struct mem *m, struct frame *f, struct bytes in, size_t len
 
 #define BAD_FORMAT "CLIENT_ERROR bad command line format\r\n"
 
+static const char BINARY[] = "binary";      /* a refusal: the answer is the frame's text */
+
 /* The numbers of a line, by its shape; what is wrong with them, or NULL. */
 static const char *mc_numbers(struct frame *f)
 {
@@ -2242,12 +2244,45 @@ static enum scan mc_line(struct mem *m, struct frame *f, struct bytes in, size_t
     return SCAN_DONE;
 }
 
+#define BINARY_HEAD 24u                     /* of a packet: magic, opcode ... length at 8, opaque at 12 */
+#define BINARY_MOST (2u << 20)
+
+/* A packet of the binary protocol: what refuses it is one, too, for a client of that takes
+ * no line of text for an answer. */
+static enum scan mc_binary(struct mem *m, struct frame *f, struct bytes in)
+{
+    struct bytes why = lit("the binary protocol is not served by this proxy");
+    uint32_t body = 0;
+    for (size_t i = 8; i < 12 && in.len >= BINARY_HEAD; i++)
+        body = body << 8 | octet(in.at[i]);
+    if (body > BINARY_MOST)
+        return frame_bad(f, "CLIENT_ERROR the binary protocol is not served by this proxy\r\n");
+    f->total = BINARY_HEAD + body;
+    if (in.len < f->total)
+        return SCAN_MORE;
+    f->own = block_take(m, BINARY_HEAD + why.len);
+    if (f->own == NULL)
+        return frame_bad(f, "SERVER_ERROR proxy is out of memory\r\n");
+    char *to = f->own->bytes;
+    memset(to, 0, BINARY_HEAD);
+    to[0] = (char)0x81;                     /* a response ... */
+    to[1] = in.at[1];
+    to[7] = (char)0x81;                     /* ... to an unknown command ... */
+    to[11] = (char)why.len;
+    memcpy(to + 12, in.at + 12, 4);         /* ... with its opaque */
+    copy(to + BINARY_HEAD, why);
+    f->text = (struct bytes){to, BINARY_HEAD + why.len};
+    f->refusal = BINARY;
+    f->pos = f->total;
+    return SCAN_DONE;
+}
+
 enum scan nut_mc_request(struct mem *m, struct frame *f, struct bytes in)
 {
     if (in.len == 0)
         return SCAN_MORE;
-    if (octet(in.at[0]) == 0x80)
-        return frame_bad(f, "CLIENT_ERROR the binary protocol is not served by this proxy\r\n");
+    if (octet(in.at[0]) == 0x80 && !f->line)
+        return mc_binary(m, f, in);
     if (!f->line) {
         size_t len = find(in, f->pos, '\n');
         if (len > NUT_LINE_MAX && (!mc_may_be_long(in) || len > NUT_GET_MAX))
@@ -6384,6 +6419,7 @@ struct pool {
     uint64_t                  door_at;      /* the door is shut until then, 0: it is open */
     uint64_t                  door_told;    /* when that was last logged */
     struct link               clients;      /* those who are connected */
+    struct link               doomed;       /* those of them who are closed soon, oldest first */
     uint32_t                  numbered;     /* how many were let in so far */
     const struct lexicon     *lexicon;      /* its commands */
     char                      version[16];  /* of its servers, "" until one has told */
@@ -6920,6 +6956,7 @@ static struct pool *pool_new(struct worker *w, struct setup *setup, const struct
     list_init(&pool->due);
     list_init(&pool->down);
     list_init(&pool->clients);
+    list_init(&pool->doomed);
     pool_point(pool, setup, conf);
     atomic_fetch_add(&setup->users, 1);
     if (pool_open(pool))
@@ -7072,13 +7109,14 @@ struct client {
     struct frame *frame;                    /* of a request that is not whole yet, else NULL */
     struct link   waiting;                  /* requests, oldest first (1) */
     struct link   in_pool;
+    struct link   doomed;                   /* in pool.doomed, or on no list */
     size_t        held;                     /* bytes of replies that wait for their turn */
     uint32_t      asked;                    /* bytes of questions that are open: ASKED_MARK, and one request */
     uint32_t      number;
     uint32_t      requests;                 /* how many are waiting */
     uint32_t      usual;                    /* bytes of a usual reply to this client ... */
     uint32_t      window;                   /* ... and how many requests it may have open for that */
-    uint32_t      multi_at;                 /* in_multi: when, in ms */
+    uint32_t      since;                    /* when, in ms, it became in_multi, or doomed */
     struct about *about;                    /* what it said of itself, or NULL */
     bool          resp3;                    /* it speaks RESP3, since HELLO */
     bool          mute, skip;               /* CLIENT REPLY: OFF; SKIP, for the next request */
@@ -7249,6 +7287,10 @@ static void client_move(struct client *c)
         c->known = true;                    /* otherwise who was trusted is trusted, as by Redis */
     list_cut(&c->in_pool);
     list_push(&heir->clients, &c->in_pool);
+    if (list_linked(&c->doomed)) {
+        list_cut(&c->doomed);
+        list_push(&heir->doomed, &c->doomed);
+    }
     old->stats.client_connections--;
     heir->stats.client_connections++;
     atomic_fetch_sub(&old->crowd->clients, 1);
@@ -8956,12 +8998,12 @@ static bool request_is_in_multi(struct request *r, const struct command *c)
     char small[NAME_MOST];
     if (bytes_same(name, lit("MULTI"))) {
         client->in_multi = true;
-        client->multi_at = now;
+        client->since = now;
         return false;
     }
     if (!client->in_multi)
         return false;
-    if (now - client->multi_at > MULTI_GRACE_MS || bytes_same(name, lit("DISCARD"))) {
+    if (now - client->since > MULTI_GRACE_MS || bytes_same(name, lit("DISCARD"))) {
         client->in_multi = false;
     } else if (bytes_same(name, lit("EXEC"))) {
         client->in_multi = false;
@@ -9130,6 +9172,16 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
     request_close_part(r);
 }
 
+/* A client is closed in a second: so long its requests are answered that it will not have
+ * served, for some clients wait for ever when they are closed at once. */
+static void client_doom(struct client *c)
+{
+    if (list_linked(&c->doomed))
+        return;
+    c->since = (uint32_t)c->pool->loop->now;
+    list_push(&c->pool->doomed, &c->doomed);
+}
+
 /* Each server of the pool, where it is, and whether it is asked. */
 static void say_servers(struct request *r)
 {
@@ -9217,7 +9269,11 @@ static void request_begin_keys(struct request *r, const struct frame *f, struct 
 static void request_begin_memcached(struct request *r, const struct frame *f, struct block *block)
 {
     r->silent = f->noreply;
-    if (f->refusal != NULL) {
+    if (f->refusal == BINARY) {
+        request_say(r, f->text);
+        client_doom(r->client);
+        request_close_part(r);
+    } else if (f->refusal != NULL) {
         r->literal = bytes_of(f->refusal);
         request_close_part(r);
     } else if (f->verb->way == HERE) {
@@ -9353,6 +9409,8 @@ static void client_close(struct client *c)
     client_drop_frame(c);
     client_forget(c);
     list_cut(&c->in_pool);
+    if (list_linked(&c->doomed))
+        list_cut(&c->doomed);
     c->pool->stats.client_connections--;
     atomic_fetch_sub(&c->pool->crowd->clients, 1);
     atomic_fetch_sub(&c->pool->worker->clients, 1);
@@ -9604,10 +9662,21 @@ static void pool_fade(struct pool *pool)
     pool->shut = true;
 }
 
+#define DOOM_MS 1000
+
+/* How long the first doomed client of a pool still has, in ms. */
+static uint32_t pool_doom(const struct pool *pool)
+{
+    uint32_t passed = (uint32_t)pool->loop->now - container_of(pool->doomed.next, struct client, doomed)->since;
+    return passed < DOOM_MS ? DOOM_MS - passed : 0;
+}
+
 /* When a pool must be looked at, retired or not; UINT64_MAX: never. */
 static uint64_t pool_next(const struct pool *pool)
 {
     uint64_t due = pool_due(pool);
+    if (!list_empty(&pool->doomed) && pool->loop->now + pool_doom(pool) < due)
+        due = pool->loop->now + pool_doom(pool);
     if (pool->shut)
         return pool->loop->now;
     if (pool->retired && list_empty(&pool->clients) && pool->retired_at + RETIRED_MOST_MS < due)
@@ -9667,6 +9736,13 @@ static void pool_timers(struct pool *pool)
         if (p->due_at > pool->loop->now)
             break;
         part_late(p);
+    }
+    while (!list_empty(&pool->doomed) && pool_doom(pool) == 0) {
+        struct client *c = container_of(pool->doomed.next, struct client, doomed);
+        list_cut(&c->doomed);
+        c->leaving = true;
+        if (c->requests == 0)
+            conn_finish(&c->conn);
     }
     if (!pool->retired)
         pool_probe(pool, &lane_role);

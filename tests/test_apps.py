@@ -59,10 +59,6 @@ CLIENTS = {
     "meta protocol": ("memcached", "meta.py"),
     "libmemcached's tools": ("memcached", "libmemcached_tools.sh"),
 }
-# What the proxy cannot do yet: these must fail, and are to be taken from here when they do not.
-NOT_YET = {
-    "memjs": "the connection is closed, which memjs tells nobody: an error in the binary protocol would be told",
-}
 RUN = {".py": [sys.executable], ".mjs": ["node"], ".php": ["php"], ".rb": ["ruby"], ".pl": ["perl"], ".sh": ["sh"]}
 
 
@@ -142,11 +138,7 @@ def scripts():
             shutil.copy(os.path.join(SCRIPTS, name), FROM_NPM)
 
 
-def marked(name):
-    return pytest.param(name, marks=[pytest.mark.xfail(reason=NOT_YET[name], strict=True)] if name in NOT_YET else [])
-
-
-@pytest.mark.parametrize("name", map(marked, CLIENTS))
+@pytest.mark.parametrize("name", CLIENTS)
 def test_a_client_sees_through_the_proxy_what_a_server_shows_it(house, name):
     kind, script, *more = CLIENTS[name]
     children = [house.start(kind, script, more, mode) for mode in ("direct", "proxy")]

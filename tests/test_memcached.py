@@ -1205,9 +1205,41 @@ def test_a_line_without_end_takes_no_memory_without_end(world, verb):
         assert link.ask(world.fence) == world.fenced
 
 
-def test_the_binary_protocol_is_refused_without_harm(world):
-    for noise in (b"\x80\x0b" + b"\0" * 22, b"\x80\x01\0\x01\x08" + b"\0" * 6 + b"\x0a" + b"\0" * 20 + b"kv",
-                  b"\x80" * 24):
+def packet(opcode, opaque, extras=b"", key=b"", value=b""):
+    """A request of the binary protocol."""
+    body = extras + key + value
+    return struct.pack(">BBHBBHI4sQ", 0x80, opcode, len(key), len(extras), 0, 0, len(body), opaque, 0) + body
+
+
+def test_the_binary_protocol_is_refused_in_its_own_words_and_closed_soon(world):
+    said = b"the binary protocol is not served by this proxy"
+    asked = [(0x0b, b"vers"), (0x01, b"set1"), (0x0d, b"getk"), (0x0a, b"noop")]
+    bodies = {0x01: (b"\0" * 8, b"k", b"\r\nget k\r\n" * 1000), 0x0d: (b"", b"k")}
+    data = b"".join(packet(opcode, opaque, *bodies.get(opcode, ())) for opcode, opaque in asked)
+    answers = b"".join(struct.pack(">BBHBBHI4sQ", 0x81, opcode, 0, 0, 0, 0x81, len(said), opaque, 0) + said
+                       for opcode, opaque in asked)
+    for sizes in ((len(data),), (1,), (23, 1, 7, 24)):
+        with socket.create_connection(world.proxy.where("alpha"), 20 * SLOW) as s:
+            began, at, got = time.monotonic(), 0, b""
+            for size in itertools.cycle(sizes):
+                if at >= min(len(data), 60 if size == 1 else len(data)):
+                    break
+                s.sendall(data[at:at + size])
+                at += size
+            s.sendall(data[at:])
+            while more := s.recv(65536):
+                got += more
+            assert got == answers and 0.5 < time.monotonic() - began < 5 * SLOW
+    with socket.create_connection(world.proxy.where("alpha"), 20 * SLOW) as s:
+        s.sendall(b"get none\r\n" + packet(0x0a, b"noop") + b"get none\r\n")
+        got = b""
+        while more := s.recv(65536):
+            got += more
+        assert got.startswith(b"END\r\n\x81\x0a") and got.endswith(said + b"END\r\n")
+
+
+def test_binary_packets_without_end_are_closed_at_once(world):
+    for noise in (b"\x80" * 24, packet(0x01, b"huge")[:8] + b"\x7f\xff\xff\xff" + b"\0" * 12):
         with world.link("alpha") as link:
             began = time.monotonic()
             link.write(noise)
