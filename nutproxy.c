@@ -1919,8 +1919,12 @@ static bool command_fits(const struct command *c, uint32_t argc)
 
 /* ---- memcached requests */
 
+#define ROW(name, shape, least, most, way) name "\0"
+static const char verb_names[] = NUT_VERBS(ROW) "";
+#undef ROW
+
 static const struct verb verbs[] = {
-#define ROW(name, shape, least, most, way) {name, sizeof name - 1, shape, least, most, way},
+#define ROW(name, shape, least, most, way) {sizeof name - 1, shape, least, most, way},
     NUT_VERBS(ROW)
 #undef ROW
 };
@@ -1928,8 +1932,9 @@ static const struct verb verbs[] = {
 /* Verbs are told apart by case, as memcached does.  `name` is not empty. */
 static const struct verb *verb_find(struct bytes name)
 {
-    for (size_t i = 0; i < countof(verbs); i++)
-        if (verbs[i].name[0] == name.at[0] && bytes_same(name, (struct bytes){verbs[i].name, verbs[i].len}))
+    const char *at = verb_names;
+    for (size_t i = 0; i < countof(verbs); at += verbs[i++].len + 1)
+        if (at[0] == name.at[0] && bytes_same(name, (struct bytes){at, verbs[i].len}))
             return &verbs[i];
     return NULL;
 }
@@ -2162,7 +2167,7 @@ static const char *meta_flags_fault(const struct frame *f)
 /* Why a meta line whose words hold no control bytes is refused, or NULL. */
 static const char *meta_refusal(const struct frame *f)
 {
-    char name = f->verb->name[1];
+    char name = frame_arg(f, 0).at[1];
     struct bytes mode;
     if (f->argc < meta_first_flag(f) || (name == 's' && !f->block))
         return BAD_FORMAT;
@@ -9235,12 +9240,12 @@ static void request_begin_flush(struct request *r, const struct frame *f)
 }
 
 /* What a verb without a server is answered. */
-static void request_here_memcached(struct request *r, const struct verb *v)
+static void request_here_memcached(struct request *r, struct bytes name)
 {
-    if (v->name[0] == 'q')
+    if (name.at[0] == 'q')
         r->client->leaving = r->silent = true;          /* quit has no answer */
     else
-        request_say(r, v->name[0] == 'm' ? lit("MN\r\n") : lit("OK\r\n"));
+        request_say(r, name.at[0] == 'm' ? lit("MN\r\n") : lit("OK\r\n"));
     request_close_part(r);
 }
 
@@ -9255,7 +9260,7 @@ static void request_begin_keys(struct request *r, const struct frame *f, struct 
     if (ks.n > 0)
         r->only.check = nut_check(verb_is_meta(v) ? meta_flag(f, 'O') : frame_arg(f, first));
     if (verb_is_meta(v) && meta_flag(f, 'q').len > 0) {
-        r->merge = v->name[1] == 'g' ? HITS : FAILS;
+        r->merge = frame_arg(f, 0).at[1] == 'g' ? HITS : FAILS;
         r->plain = false;
     }
     if (ks.n > 0 || first == 0) {
@@ -9277,7 +9282,7 @@ static void request_begin_memcached(struct request *r, const struct frame *f, st
         r->literal = bytes_of(f->refusal);
         request_close_part(r);
     } else if (f->verb->way == HERE) {
-        request_here_memcached(r, f->verb);
+        request_here_memcached(r, frame_arg(f, 0));
     } else if (f->verb->way == FLUSH) {
         request_begin_flush(r, f);
     } else if (f->verb->way == ALL) {

@@ -603,7 +603,8 @@
 /* The verbs of the memcached text protocol (doc/protocol.txt).  SHAPE
  * is the line after the verb; WAY as above; LEAST and MOST count the words of
  * the line, the verb and a final `noreply` included (memcached takes any word
- * in the place of `noreply`, and then replies); MOST 0: no end.
+ * in the place of `noreply`, and then replies); MOST 0: no end.  They are looked up
+ * in this order, so what is asked for most stands first.
  *
  *   shape  KEYS     key [key ...]            BLOCK    key flags exptime bytes, then data
  *          TOUCHES  exptime key [key ...]    CAS      as BLOCK, with the unique at the end
@@ -615,36 +616,36 @@
  */
 #define NUT_VERBS(_) \
 /*     name              shape     least most  way    */ \
-    _( "add",            BLOCK,      5,   6,   ONE    ) \
-    _( "append",         BLOCK,      5,   6,   ONE    ) \
-    _( "cache_memlimit", FREE,       1,   0,   ADMIN  ) \
-    _( "cas",            CAS,        6,   7,   ONE    ) \
-    _( "decr",           DELTA,      3,   4,   ONE    ) \
-    _( "delete",         DELETE,     2,   4,   ONE    ) \
-    _( "flush_all",      DELAY,      1,   3,   FLUSH  ) \
-    _( "gat",            TOUCHES,    2,   0,   EACH   ) \
-    _( "gats",           TOUCHES,    2,   0,   EACH   ) \
     _( "get",            KEYS,       2,   0,   EACH   ) \
     _( "gets",           KEYS,       2,   0,   EACH   ) \
+    _( "gat",            TOUCHES,    2,   0,   EACH   ) \
+    _( "gats",           TOUCHES,    2,   0,   EACH   ) \
+    _( "set",            BLOCK,      5,   6,   ONE    ) \
+    _( "add",            BLOCK,      5,   6,   ONE    ) \
+    _( "replace",        BLOCK,      5,   6,   ONE    ) \
+    _( "append",         BLOCK,      5,   6,   ONE    ) \
+    _( "prepend",        BLOCK,      5,   6,   ONE    ) \
+    _( "cas",            CAS,        6,   7,   ONE    ) \
     _( "incr",           DELTA,      3,   4,   ONE    ) \
+    _( "decr",           DELTA,      3,   4,   ONE    ) \
+    _( "delete",         DELETE,     2,   4,   ONE    ) \
+    _( "touch",          EXPTIME,    3,   4,   ONE    ) \
+    _( "mg",             META,       2,   0,   ONE    ) \
+    _( "ms",             METASET,    2,   0,   ONE    ) \
+    _( "md",             META,       2,   0,   ONE    ) \
+    _( "ma",             META,       2,   0,   ONE    ) \
+    _( "me",             META,       1,   3,   ONE    ) \
+    _( "mn",             FREE,       1,   0,   HERE   ) \
+    _( "stats",          STATS,      1,   4,   ALL    ) \
+    _( "flush_all",      DELAY,      1,   3,   FLUSH  ) \
+    _( "version",        FREE,       1,   0,   ANY    ) \
+    _( "verbosity",      NUMERAL,    2,   3,   HERE   ) \
+    _( "quit",           FREE,       1,   0,   HERE   ) \
+    _( "cache_memlimit", FREE,       1,   0,   ADMIN  ) \
     _( "lru",            FREE,       1,   0,   ADMIN  ) \
     _( "lru_crawler",    FREE,       1,   0,   ADMIN  ) \
-    _( "ma",             META,       2,   0,   ONE    ) \
-    _( "md",             META,       2,   0,   ONE    ) \
-    _( "me",             META,       1,   3,   ONE    ) \
-    _( "mg",             META,       2,   0,   ONE    ) \
-    _( "mn",             FREE,       1,   0,   HERE   ) \
-    _( "ms",             METASET,    2,   0,   ONE    ) \
-    _( "prepend",        BLOCK,      5,   6,   ONE    ) \
-    _( "quit",           FREE,       1,   0,   HERE   ) \
-    _( "replace",        BLOCK,      5,   6,   ONE    ) \
-    _( "set",            BLOCK,      5,   6,   ONE    ) \
     _( "shutdown",       FREE,       1,   0,   ADMIN  ) \
     _( "slabs",          FREE,       1,   0,   ADMIN  ) \
-    _( "stats",          STATS,      1,   4,   ALL    ) \
-    _( "touch",          EXPTIME,    3,   4,   ONE    ) \
-    _( "verbosity",      NUMERAL,    2,   3,   HERE   ) \
-    _( "version",        FREE,       1,   0,   ANY    ) \
     _( "watch",          FREE,       1,   0,   ADMIN  )
 
 /* -------------------------------------------------------------------- keys
@@ -858,7 +859,6 @@ struct command {
 };
 
 struct verb {
-    char    name[15];
     uint8_t len;                        /* of its name */
     uint8_t shape;                      /* enum shape */
     uint8_t least, most;                /* words; most 0: no end */
