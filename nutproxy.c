@@ -1393,6 +1393,9 @@ static const struct command commands[] = {
 #undef ROW
 };
 
+_Static_assert(countof(commands) < countof(((struct lexicon *)0)->name) &&
+               countof(commands) + NUT_OWN_MAX < countof(((struct lexicon *)0)->slot), "each row has its place");
+
 /* Their names, one behind the other. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings"
@@ -8825,8 +8828,8 @@ static void say_command(struct request *r, const struct command *c)
 static void say_command_docs(struct request *r, const struct command *c)
 {
     static const char group[][13] = {
-        "bitmap", "cluster", "connection", "generic", "geo", "hash", "hyperloglog", "list", "module", "pubsub",
-        "scripting", "server", "set", "stream", "string", "transactions", "sorted-set",
+        "array", "bitmap", "cluster", "connection", "generic", "geo", "hash", "hyperloglog", "list", "module",
+        "pathhash", "pubsub", "scripting", "server", "set", "stream", "string", "transactions", "sorted-set",
     };
     char small[NAME_MOST];
     request_say_bulk(r, name_lower(nut_command_name(r->pool->lexicon, c), small));

@@ -49,7 +49,7 @@
 #define NUT_OWN_MAX      256            /* commands that a pool's configuration adds or changes */
 
 /* ---------------------------------------------------------------- commands
- * The commands of Redis 7.0, and those that Redis 7.2 to 8.4, Valkey 9 and the JSON,
+ * The commands of Redis 7.0, and those that Redis 7.2 to 8.12, Valkey 8 to 9.2 and the JSON,
  * Bloom, time series and search modules document.  A row reads: NAME takes ARITY words,
  * itself included (-n: at least n; a module tells nobody how many, so -2 mostly); FIRST,
  * LAST and STEP say where keys stand (LAST counted from the end where negative), as the
@@ -82,13 +82,33 @@
 /*     name                     arity first last step   keys     way      merge   access group        */ \
     _( "ACL",                     -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
     _( "APPEND",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "ARCOUNT",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARDEL",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
+    _( "ARDELRANGE",              -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
+    _( "ARGET",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARGETRANGE",               4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARGREP",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARINFO",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARINSERT",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
+    _( "ARLASTITEMS",             -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARLEN",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARMGET",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARMSET",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
+    _( "ARNEXT",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "AROP",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARRING",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
+    _( "ARSCAN",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
+    _( "ARSEEK",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
+    _( "ARSET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
     _( "ASKING",                   1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CLUSTER      ) \
     _( "AUTH",                    -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "BACKUP",                  -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
     _( "BF.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "BF.CARD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
     _( "BF.EXISTS",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
     _( "BF.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
     _( "BF.INSERT",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
+    _( "BF.LOAD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "BF.LOADCHUNK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "BF.MADD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "BF.MEXISTS",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
@@ -101,11 +121,20 @@
     _( "BITFIELD_RO",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
     _( "BITOP",                   -4,   2,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, BITMAP       ) \
     _( "BITPOS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
+    _( "BITRANGEINTARRAY",        -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
+    _( "BLESS",                   -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, GENERIC      ) \
+    _( "BLESS|CLEAR",              4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
+    _( "BLESS|GET",                3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "BLESS|HELP",               2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, GENERIC      ) \
+    _( "BLESS|SCAN",              -4,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  GENERIC      ) \
+    _( "BLESS|SET",                4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
     _( "BLMOVE",                   6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
+    _( "BLMOVEM",                 -6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
     _( "BLMPOP",                  -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
     _( "BLPOP",                   -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
     _( "BRPOP",                   -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
     _( "BRPOPLPUSH",               4,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
+    _( "BZMOVE",                  -5,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
     _( "BZMPOP",                  -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
     _( "BZPOPMAX",                -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
     _( "BZPOPMIN",                -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
@@ -124,10 +153,12 @@
     _( "CF.SCANDUMP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
     _( "CLIENT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|CACHING",           3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|CAPA",             -3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|GETNAME",           2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|GETREDIR",          2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|ID",                2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
+    _( "CLIENT|IMPORT-SOURCE",     3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|INFO",              2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|KILL",             -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|LIST",             -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
@@ -142,6 +173,7 @@
     _( "CLIENT|UNBLOCK",          -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
     _( "CLIENT|UNPAUSE",           2,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
     _( "CLUSTER",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, CLUSTER      ) \
+    _( "CLUSTERSCAN",             -2,   1,   1,  1,   SPAN,    WHOLE,   AS_IS,  READ,  CLUSTER      ) \
     _( "CMS.INCRBY",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "CMS.INFO",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
     _( "CMS.INITBYDIM",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
@@ -192,6 +224,7 @@
     _( "FT.AGGREGATE",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
     _( "FT.ALIASADD",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
     _( "FT.ALIASDEL",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
+    _( "FT.ALIASLIST",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
     _( "FT.ALIASUPDATE",          -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
     _( "FT.ALTER",                -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
     _( "FT.CONFIG",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
@@ -252,12 +285,14 @@
     _( "HGETALL",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
     _( "HGETDEL",                 -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
     _( "HGETEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HIMPORT",                 -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, HASH         ) \
     _( "HINCRBY",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
     _( "HINCRBYFLOAT",             4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
     _( "HKEYS",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
     _( "HLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
     _( "HMGET",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
     _( "HMSET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
+    _( "HOTKEYS",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
     _( "HPERSIST",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
     _( "HPEXPIRE",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
     _( "HPEXPIREAT",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
@@ -274,6 +309,7 @@
     _( "INCR",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
     _( "INCRBY",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
     _( "INCRBYFLOAT",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "INCREX",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
     _( "INFO",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
     _( "JSON.ARRAPPEND",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "JSON.ARRINDEX",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
@@ -307,6 +343,7 @@
     _( "LINSERT",                  5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
     _( "LLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
     _( "LMOVE",                    5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
+    _( "LMOVEM",                  -5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
     _( "LMPOP",                   -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE, LIST         ) \
     _( "LOLWUT",                  -1,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ,  SERVER       ) \
     _( "LPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
@@ -348,6 +385,18 @@
     _( "PFDEBUG",                  3,   2,   2,  1,   SPAN,    ADMIN,   AS_IS,  WRITE, HLL          ) \
     _( "PFMERGE",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HLL          ) \
     _( "PFSELFTEST",               1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, HLL          ) \
+    _( "PHCARD",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
+    _( "PHDEL",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PATHHASH     ) \
+    _( "PHDELPREFIX",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PATHHASH     ) \
+    _( "PHEXISTS",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
+    _( "PHGET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
+    _( "PHGETALL",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
+    _( "PHLONGEST",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
+    _( "PHMGET",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
+    _( "PHMSET",                  -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PATHHASH     ) \
+    _( "PHPREFIXES",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
+    _( "PHSCAN",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
+    _( "PHSET",                   -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PATHHASH     ) \
     _( "PING",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
     _( "PSETEX",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
     _( "PSUBSCRIBE",              -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
@@ -379,6 +428,7 @@
     _( "RPUSH",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
     _( "RPUSHX",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
     _( "SADD",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SADDEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
     _( "SAVE",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
     _( "SCAN",                    -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  READ,  GENERIC      ) \
     _( "SCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
@@ -391,6 +441,7 @@
     _( "SCRIPT|LOAD",              3,   0,   0,  0,   NONE,    ALL,     SAME,   OTHER, SCRIPTING    ) \
     _( "SCRIPT|SHOW",              3,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ,  SCRIPTING    ) \
     _( "SDIFF",                   -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SDIFFCARD",               -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  SET          ) \
     _( "SDIFFSTORE",              -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
     _( "SELECT",                   2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
     _( "SET",                     -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
@@ -398,6 +449,9 @@
     _( "SETEX",                    4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
     _( "SETNX",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
     _( "SETRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
+    _( "SEXPIRE",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SEXPIREAT",               -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SEXPIRETIME",             -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
     _( "SHUTDOWN",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
     _( "SINTER",                  -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
     _( "SINTERCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  SET          ) \
@@ -414,16 +468,23 @@
     _( "SMOVE",                    4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
     _( "SORT",                    -2,   1,   1,  1,   SORT,    ONE,     AS_IS,  WRITE, GENERIC      ) \
     _( "SORT_RO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
+    _( "SPERSIST",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SPEXPIRE",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SPEXPIREAT",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SPEXPIRETIME",            -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
     _( "SPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
+    _( "SPTTL",                   -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
     _( "SPUBLISH",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PUBSUB       ) \
     _( "SRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
     _( "SREM",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
     _( "SSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
     _( "SSUBSCRIBE",              -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
     _( "STRLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
+    _( "STTL",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
     _( "SUBSCRIBE",               -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
     _( "SUBSTR",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
     _( "SUNION",                  -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
+    _( "SUNIONCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  SET          ) \
     _( "SUNIONSTORE",             -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
     _( "SUNSUBSCRIBE",            -1,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
     _( "SWAPDB",                   3,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE, SERVER       ) \
@@ -451,6 +512,7 @@
     _( "TOPK.QUERY",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
     _( "TOPK.RESERVE",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "TOUCH",                   -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ,  GENERIC      ) \
+    _( "TRIMSLOTS",               -5,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  WRITE, SERVER       ) \
     _( "TS.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "TS.ALTER",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
     _( "TS.CREATE",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
@@ -465,8 +527,12 @@
     _( "TS.MGET",                 -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
     _( "TS.MRANGE",               -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
     _( "TS.MREVRANGE",            -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
+    _( "TS.NRANGE",               -5,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TS.NREVRANGE",            -5,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  MODULE       ) \
     _( "TS.QUERYINDEX",           -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
+    _( "TS.QUERYLABELS",          -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
     _( "TS.RANGE",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
+    _( "TS.READ",                 -3,   1,   1,  1,   SPAN,    BLOCKS,  AS_IS,  READ,  MODULE       ) \
     _( "TS.REVRANGE",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
     _( "TTL",                      2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
     _( "TYPE",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
@@ -493,6 +559,7 @@
     _( "XACKDEL",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
     _( "XADD",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
     _( "XAUTOCLAIM",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XCFGSET",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
     _( "XCLAIM",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
     _( "XDEL",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
     _( "XDELEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
@@ -503,12 +570,14 @@
     _( "XGROUP|DESTROY",           4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
     _( "XGROUP|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, STREAM       ) \
     _( "XGROUP|SETID",            -5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
+    _( "XIDMPRECORD",              5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
     _( "XINFO",                   -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, STREAM       ) \
     _( "XINFO|CONSUMERS",          4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
     _( "XINFO|GROUPS",             3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
     _( "XINFO|HELP",               2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, STREAM       ) \
     _( "XINFO|STREAM",            -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
     _( "XLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
+    _( "XNACK",                   -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
     _( "XPENDING",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
     _( "XRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
     _( "XREAD",                   -4,   0,   0,  0,   STREAMS, ONE,     AS_IS,  READ,  STREAM       ) \
@@ -526,6 +595,8 @@
     _( "ZINTERCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
     _( "ZINTERSTORE",             -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, ZSET         ) \
     _( "ZLEXCOUNT",                4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
+    _( "ZMOVE",                   -4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
+    _( "ZMOVEMEMBER",             -6,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
     _( "ZMPOP",                   -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE, ZSET         ) \
     _( "ZMSCORE",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
     _( "ZPOPMAX",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
@@ -836,9 +907,9 @@ enum way   { ONE, EACH, ANY, ALL, HERE, SUBS, FLUSH, BLOCKS, SESSION, WHOLE, ADM
 enum merge { AS_IS, SUM, ZIP, ALL_OK, CONCAT, SAME, LEAST, FOUND, VALUES, HITS, FAILS, TOTALS };  /* from VALUES on: errors, too */
 enum access { OTHER, READ, WRITE };
 enum group {
-    GROUP_BITMAP, GROUP_CLUSTER, GROUP_CONNECTION, GROUP_GENERIC, GROUP_GEO, GROUP_HASH, GROUP_HLL, GROUP_LIST,
-    GROUP_MODULE, GROUP_PUBSUB, GROUP_SCRIPTING, GROUP_SERVER, GROUP_SET, GROUP_STREAM, GROUP_STRING,
-    GROUP_TRANSACTIONS, GROUP_ZSET
+    GROUP_ARRAY, GROUP_BITMAP, GROUP_CLUSTER, GROUP_CONNECTION, GROUP_GENERIC, GROUP_GEO, GROUP_HASH, GROUP_HLL,
+    GROUP_LIST, GROUP_MODULE, GROUP_PATHHASH, GROUP_PUBSUB, GROUP_SCRIPTING, GROUP_SERVER, GROUP_SET, GROUP_STREAM,
+    GROUP_STRING, GROUP_TRANSACTIONS, GROUP_ZSET
 };
 enum info_how {
     INFO_SUM, INFO_MOST, INFO_IS, INFO_REDIS, INFO_NUTPROXY, INFO_POOL, INFO_PID, INFO_PORT, INFO_UPTIME,
@@ -878,7 +949,7 @@ struct own_command {
  * found in one step. */
 struct lexicon {
     uint16_t            slot[1024];     /* 1 and a row's number: first the table's, then own ones */
-    uint16_t            name[512];      /* where the name of a row of the table begins */
+    uint16_t            name[640];      /* where the name of a row of the table begins */
     struct own_command *own;
     uint32_t            owns;
 };

@@ -356,6 +356,7 @@ ELSEWHERE_TESTED = {"restore"}
 
 # Subcommands that test_today.py and test_commands.py ask for, for their replies differ or are merged.
 SUBCOMMANDS_ELSEWHERE = set("""
+    bless|clear bless|get bless|help bless|set
     client|getname client|getredir client|id client|info client|list client|no-evict client|no-touch client|reply
     client|setinfo client|setname command|count command|docs command|getkeys command|info command|list config|get
     function|delete function|dump function|flush function|list function|load function|restore pubsub|channels
