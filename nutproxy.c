@@ -126,6 +126,18 @@ static bool bytes_same(struct bytes a, struct bytes b)
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
+#define NO_TEXT SIZE_MAX
+
+/* Which of texts that stand so, behind the last one an empty one, is `word`. */
+static size_t text_find(const char *texts, struct bytes word)
+{
+    struct bytes text;
+    for (size_t n = 0; (text = bytes_of(texts)).len > 0; texts += text.len + 1, n++)
+        if (bytes_same(text, word))
+            return n;
+    return NO_TEXT;
+}
+
 /* Whether CR LF stands at `at`. */
 QUICK bool is_line_end(const char *at) { return at[0] == '\r' && at[1] == '\n'; }
 
@@ -143,6 +155,16 @@ static bool same_word(struct bytes a, struct bytes b)
         if (a.at[i] != b.at[i] && lower(a.at[i]) != lower(b.at[i]))
             return false;
     return true;
+}
+
+/* As text_find, whatever the case of the letters. */
+static size_t word_find(const char *texts, struct bytes word)
+{
+    struct bytes text;
+    for (size_t n = 0; (text = bytes_of(texts)).len > 0; texts += text.len + 1, n++)
+        if (same_word(text, word))
+            return n;
+    return NO_TEXT;
 }
 
 /* What a libc sets up for many bytes costs more than the few that a key, a line or
@@ -1058,12 +1080,12 @@ enum {
 };
 _Static_assert(HASH_END == NUT_HASHES, "one name for each");
 
-const char *nut_hash_name(int which)
-{
+static const char hash_names[] =
 #define ROW(name) #name "\0"
-    return text_nth(HASHES(ROW), (size_t)which);
+    HASHES(ROW) "";
 #undef ROW
-}
+
+const char *nut_hash_name(int which) { return text_nth(hash_names, (size_t)which); }
 
 uint64_t nut_hash_space(int which) { return which == HASH_crc32 ? 1u << 15 : (uint64_t)1 << 32; }
 
@@ -2593,13 +2615,9 @@ static bool mc_meta_line(struct reply *r, struct bytes line)
  * words that such requests are answered with (protocol.txt). */
 static bool mc_is_answer(struct bytes line)
 {
-    static const char *const word[] = {"STORED", "NOT_STORED", "NOT_FOUND", "DELETED", "TOUCHED", "EXISTS"};
-    if (line.len > 0 && digits_end(line, 0) == line.len)
-        return true;
-    for (size_t i = 0; i < countof(word); i++)
-        if (bytes_same(line, bytes_of(word[i])))
-            return true;
-    return starts_with(line, lit("VERSION "));
+    return (line.len > 0 && digits_end(line, 0) == line.len) ||
+           text_find("STORED\0NOT_STORED\0NOT_FOUND\0DELETED\0TOUCHED\0EXISTS\0", line) != NO_TEXT ||
+           starts_with(line, lit("VERSION "));
 }
 
 /* Take in one line of a memcached reply. */
@@ -3282,10 +3300,7 @@ static int64_t conf_named(enum kind kind, struct bytes word)
     for (size_t i = 0; i < countof(conf_word); i++)
         if (conf_word[i].kind == kind && bytes_same(word, bytes_of(conf_word[i].name)))
             return conf_word[i].value;
-    for (int i = 0; kind == HASH && i < NUT_HASHES; i++)
-        if (bytes_same(word, bytes_of(nut_hash_name(i))))
-            return i;
-    return -1;
+    return kind == HASH ? (int64_t)text_find(hash_names, word) : -1;     /* NO_TEXT is -1, too */
 }
 
 /* What a value of that kind should have been. */
@@ -3492,14 +3507,8 @@ static struct bytes own_word(struct bytes *line)
     return word;
 }
 
-/* The number of a row of the table; countof(commands): there is none of that name. */
-static uint32_t command_number(struct bytes name)
-{
-    uint32_t i = 0;
-    for (const char *at = command_names; i < countof(commands) && !same_word(name, bytes_of(at)); i++)
-        at += strlen(at) + 1;
-    return i;
-}
+/* The number of a row of the table, or NO_TEXT. */
+static size_t command_number(struct bytes name) { return word_find(command_names, name); }
 
 /* Add a command; what is wrong with it, or NULL. */
 static const char *own_add(struct conf *c, struct own_list *list, struct bytes name, const struct command *row,
@@ -3529,25 +3538,25 @@ static const char *own_add(struct conf *c, struct own_list *list, struct bytes n
 /* A command of the table, answered in another way. */
 static const char *own_way(struct conf *c, struct own_list *list, struct bytes name, enum way way)
 {
-    uint32_t i = command_number(name);
-    if (i == countof(commands))
+    size_t i = command_number(name);
+    if (i == NO_TEXT)
         return "names a command that there is not";
     struct command row = commands[i];
     row.way = way;
-    return own_add(c, list, name, &row, i + 1);
+    return own_add(c, list, name, &row, (uint32_t)i + 1);
 }
 
 /* "NAME NEWNAME". */
 static const char *own_rename(struct conf *c, struct own_list *list, struct bytes line)
 {
     struct bytes name = own_word(&line), other = own_word(&line);
-    uint32_t i = command_number(name);
+    size_t i = command_number(name);
     if (other.len == 0 || own_word(&line).len > 0)
         return "takes a command and its new name";
-    if (command_number(other) < countof(commands))
+    if (command_number(other) != NO_TEXT)
         return "gives a name that another command has";
     const char *wrong = own_way(c, list, name, UNKNOWN);
-    return wrong != NULL ? wrong : own_add(c, list, other, &commands[i], i + 1);
+    return wrong != NULL ? wrong : own_add(c, list, other, &commands[i], (uint32_t)i + 1);
 }
 
 /* A small whole number, as COMMAND has them; false: it is none. */
@@ -3576,7 +3585,7 @@ static const char *own_command(struct conf *c, struct own_list *list, struct byt
         return "takes a name and four numbers: arity, first key, last key, step";
     if (n[1] > 0 && (n[3] == 0 || last < n[1] || last >= words))
         return "has keys where there are no words";
-    return command_number(name) < countof(commands) ? "is a command already" : own_add(c, list, name, &row, 0);
+    return command_number(name) != NO_TEXT ? "is a command already" : own_add(c, list, name, &row, 0);
 }
 
 /* Take in a line of one of the lists of commands; what is wrong with it, or NULL. */
@@ -7508,17 +7517,21 @@ static void tell_scan(struct request *r, struct queue *reply)
         queue_join(&r->reply, reply);
 }
 
-static const struct info { char field[28], text[12]; uint8_t section, how; } infos[] = {
-#define ROW(section, field, how, text) {field, text, INFO_##section, INFO_##how},
+static const struct info { uint8_t section, how; } infos[] = {
+#define ROW(section, field, how, text) {INFO_##section, INFO_##how},
     NUT_INFO(ROW)
 #undef ROW
 };
 
-static const char info_section[][12] = {
-#define ROW(section, name) name,
-    NUT_INFO_SECTIONS(ROW)
+static const char info_texts[] =            /* of each row its field, and then its text */
+#define ROW(section, field, how, text) field "\0" text "\0"
+    NUT_INFO(ROW) "";
 #undef ROW
-};
+
+static const char info_section_names[] =
+#define ROW(section, name) name "\0"
+    NUT_INFO_SECTIONS(ROW) "";
+#undef ROW
 
 /* What servers say of themselves, put together. */
 struct info_sum { uint64_t row[countof(infos)], answered, keys, expires; };
@@ -7552,11 +7565,10 @@ static void info_line(struct info_sum *sum, struct pool *pool, struct bytes line
     }
     if (!number_read(value, COUNTED_MOST, &n))
         return;
-    for (size_t i = 0; i < countof(infos); i++)
-        if (infos[i].how == INFO_SUM && bytes_same(name, bytes_of(infos[i].field)))
-            sum->row[i] += n;
-        else if (infos[i].how == INFO_MOST && bytes_same(name, bytes_of(infos[i].field)))
-            sum->row[i] = most_of(sum->row[i], n);
+    const char *field = info_texts;
+    for (size_t i = 0; i < countof(infos); i++, field = text_nth(field, 2))
+        if (infos[i].how <= INFO_MOST && bytes_same(name, bytes_of(field)))
+            sum->row[i] = infos[i].how == INFO_SUM ? sum->row[i] + n : most_of(sum->row[i], n);
 }
 
 /* Add up what the servers said that did answer. */
@@ -7593,10 +7605,10 @@ static void info_write(struct pen *pen, struct request *r, const struct info_sum
     const struct pool *pool = r->pool;
     const struct worker *w = pool->worker;
     uint64_t n = sum->row[i];
-    const char *text = NULL;
+    const char *field = text_nth(info_texts, 2 * i), *text = NULL;
     switch ((enum info_how)infos[i].how) {
     case INFO_SUM: case INFO_MOST: break;
-    case INFO_IS:       text = infos[i].text;                                                           break;
+    case INFO_IS:       text = text_nth(field, 1);                                                      break;
     case INFO_REDIS:    text = pool->version[0] != '\0' ? pool->version : NUT_REDIS;                    break;
     case INFO_NUTPROXY: text = NUT_VERSION;                                                             break;
     case INFO_POOL:     text = pool->name;                                                              break;
@@ -7616,9 +7628,9 @@ static void info_write(struct pen *pen, struct request *r, const struct info_sum
         return;
     }
     if (text != NULL)
-        pen_write(pen, "%s:%s\r\n", infos[i].field, text);
+        pen_write(pen, "%s:%s\r\n", field, text);
     else
-        pen_write(pen, "%s:%llu\r\n", infos[i].field, (unsigned long long)n);
+        pen_write(pen, "%s:%llu\r\n", field, (unsigned long long)n);
 }
 
 /* INFO: what the servers say, put together, and what the proxy knows. */
@@ -7631,7 +7643,8 @@ static void tell_info(struct request *r)
         if ((r->about >> infos[i].section & 1) == 0)
             continue;
         if (i == 0 || infos[i].section != infos[i - 1].section)
-            pen_write(&pen, pen.out.len > 0 ? "\r\n# %s\r\n" : "# %s\r\n", info_section[infos[i].section]);
+            pen_write(&pen, "%s# %s\r\n", pen.out.len > 0 ? "\r\n" : "",
+                      text_nth(info_section_names, infos[i].section));
         info_write(&pen, r, &sum, i);
     }
     request_say_pen(r, &pen);
@@ -8657,15 +8670,13 @@ static bool here_reset(struct request *r, const struct frame *f)
 /* The sections that are asked for, a bit for each. */
 static uint32_t info_sections(const struct frame *f)
 {
-    static const char all[][12] = {"all", "default", "everything"};
     uint32_t sections = f->argc == 1 ? UINT32_MAX : 0;
     for (uint32_t i = 1; i < f->argc; i++) {
-        for (size_t n = 0; n < countof(all); n++)
-            if (same_word(frame_arg(f, i), bytes_of(all[n])))
-                sections = UINT32_MAX;
-        for (size_t n = 0; n < countof(info_section); n++)
-            if (same_word(frame_arg(f, i), bytes_of(info_section[n])))
-                sections |= 1u << n;
+        size_t which = word_find(info_section_names, frame_arg(f, i));
+        if (word_find("all\0default\0everything\0", frame_arg(f, i)) != NO_TEXT)
+            sections = UINT32_MAX;
+        else if (which != NO_TEXT)
+            sections |= 1u << which;
     }
     return sections;
 }
@@ -8709,24 +8720,23 @@ static bool is_like(struct bytes text, struct bytes pattern)
 }
 
 /* What clients ask CONFIG for, as it is with us. */
-static const struct { char name[24], value[12]; } config_told[] = {
-    { "appendonly",              "no"         },
-    { "databases",               "1"          },
-    { "maxclients",              "10000"      },
-    { "maxmemory",               "0"          },
-    { "maxmemory-policy",        "noeviction" },
-    { "notify-keyspace-events",  ""           },
-    { "proto-max-bulk-len",      "536870912"  },
-    { "protected-mode",          "no"         },
-    { "save",                    ""           },
-    { "slave-read-only",         "no"         },
-    { "timeout",                 "0"          },
-};
+static const char config_told[] =
+    "appendonly\0"             "no\0"
+    "databases\0"              "1\0"
+    "maxclients\0"             "10000\0"
+    "maxmemory\0"              "0\0"
+    "maxmemory-policy\0"       "noeviction\0"
+    "notify-keyspace-events\0" "\0"
+    "proto-max-bulk-len\0"     "536870912\0"
+    "protected-mode\0"         "no\0"
+    "save\0"                   "\0"
+    "slave-read-only\0"        "no\0"
+    "timeout\0"                "0\0";
 
-static bool config_is_asked(size_t i, const struct frame *f)
+static bool config_is_asked(const char *name, const struct frame *f)
 {
     for (uint32_t n = 2; n < f->argc; n++)
-        if (is_like(bytes_of(config_told[i].name), frame_arg(f, n)))
+        if (is_like(bytes_of(name), frame_arg(f, n)))
             return true;
     return false;
 }
@@ -8734,13 +8744,13 @@ static bool config_is_asked(size_t i, const struct frame *f)
 static bool here_config_get(struct request *r, const struct frame *f)
 {
     uint32_t n = 0;
-    for (size_t i = 0; i < countof(config_told); i++)
-        n += config_is_asked(i, f);
+    for (const char *name = config_told; name[0] != '\0'; name = text_nth(name, 2))
+        n += config_is_asked(name, f);
     request_say_map(r, n);
-    for (size_t i = 0; i < countof(config_told); i++)
-        if (config_is_asked(i, f)) {
-            request_say_text(r, config_told[i].name);
-            request_say_text(r, config_told[i].value);
+    for (const char *name = config_told; name[0] != '\0'; name = text_nth(name, 2))
+        if (config_is_asked(name, f)) {
+            request_say_text(r, name);
+            request_say_text(r, text_nth(name, 1));
         }
     return true;
 }
@@ -8827,10 +8837,9 @@ static void say_command(struct request *r, const struct command *c)
 
 static void say_command_docs(struct request *r, const struct command *c)
 {
-    static const char group[][13] = {
-        "array", "bitmap", "cluster", "connection", "generic", "geo", "hash", "hyperloglog", "list", "module",
-        "pathhash", "pubsub", "scripting", "server", "set", "stream", "string", "transactions", "sorted-set",
-    };
+    static const char groups[] =
+        "array\0bitmap\0cluster\0connection\0generic\0geo\0hash\0hyperloglog\0list\0module\0pathhash\0pubsub\0"
+        "scripting\0server\0set\0stream\0string\0transactions\0sorted-set";
     char small[NAME_MOST];
     request_say_bulk(r, name_lower(nut_command_name(r->pool->lexicon, c), small));
     request_say_map(r, 2);
@@ -8840,7 +8849,7 @@ static void say_command_docs(struct request *r, const struct command *c)
                       : c->way == EACH ? "Split over the servers of its keys; their replies are merged."
                       : "Passed on to the server of its keys.");
     request_say_text(r, "group");
-    request_say_text(r, group[c->group]);
+    request_say_text(r, text_nth(groups, c->group));
 }
 
 /* COMMAND, COUNT, LIST, and DOCS and INFO without names: of all. */
@@ -8939,58 +8948,67 @@ static bool here_command(struct request *r, const struct frame *f)
 }
 
 /* What answers; false: it has asked servers. */
-static const struct { char name[16]; bool (*answer)(struct request *r, const struct frame *f); } here[] = {
-    /* command            answer               */
-    { "AUTH",             here_auth            },
-    { "CLIENT|GETNAME",   here_client_getname  },
-    { "CLIENT|GETREDIR",  here_client_getredir },
-    { "CLIENT|ID",        here_client_id       },
-    { "CLIENT|INFO",      here_client_info     },
-    { "CLIENT|LIST",      here_client_list     },
-    { "CLIENT|NO-EVICT",  here_client_no       },
-    { "CLIENT|NO-TOUCH",  here_client_no       },
-    { "CLIENT|REPLY",     here_client_reply    },
-    { "CLIENT|SETINFO",   here_client_setinfo  },
-    { "CLIENT|SETNAME",   here_client_setname  },
-    { "COMMAND",          here_command         },
-    { "COMMAND|COUNT",    here_command         },
-    { "COMMAND|DOCS",     here_command         },
-    { "COMMAND|GETKEYS",  here_getkeys         },
-    { "COMMAND|INFO",     here_command         },
-    { "COMMAND|LIST",     here_command         },
-    { "CONFIG|GET",       here_config_get      },
-    { "ECHO",             here_echo            },
-    { "HELLO",            here_hello           },
-    { "INFO",             here_info            },
-    { "PING",             here_ping            },
-    { "QUIT",             here_quit            },
-    { "RESET",            here_reset           },
-    { "SCAN",             here_scan            },
-    { "SELECT",           here_select          },
-    { "TIME",             here_time            },
+#define HERES(_) \
+/*     command             as       answer                */ \
+    _( "AUTH",             AUTH,     here_auth            ) \
+    _( "CLIENT|GETNAME",   GETNAME,  here_client_getname  ) \
+    _( "CLIENT|GETREDIR",  GETREDIR, here_client_getredir ) \
+    _( "CLIENT|ID",        ID,       here_client_id       ) \
+    _( "CLIENT|INFO",      SELF,     here_client_info     ) \
+    _( "CLIENT|LIST",      CLIENTS,  here_client_list     ) \
+    _( "CLIENT|NO-EVICT",  NO_EVICT, here_client_no       ) \
+    _( "CLIENT|NO-TOUCH",  NO_TOUCH, here_client_no       ) \
+    _( "CLIENT|REPLY",     REPLY,    here_client_reply    ) \
+    _( "CLIENT|SETINFO",   SETINFO,  here_client_setinfo  ) \
+    _( "CLIENT|SETNAME",   SETNAME,  here_client_setname  ) \
+    _( "COMMAND",          COMMAND,  here_command         ) \
+    _( "COMMAND|COUNT",    COUNT,    here_command         ) \
+    _( "COMMAND|DOCS",     DOCS,     here_command         ) \
+    _( "COMMAND|GETKEYS",  GETKEYS,  here_getkeys         ) \
+    _( "COMMAND|INFO",     ROWS,     here_command         ) \
+    _( "COMMAND|LIST",     NAMES,    here_command         ) \
+    _( "CONFIG|GET",       CONFIG,   here_config_get      ) \
+    _( "ECHO",             ECHO,     here_echo            ) \
+    _( "HELLO",            HELLO,    here_hello           ) \
+    _( "INFO",             INFO,     here_info            ) \
+    _( "PING",             PING,     here_ping            ) \
+    _( "QUIT",             QUIT,     here_quit            ) \
+    _( "RESET",            RESET,    here_reset           ) \
+    _( "SCAN",             SCAN,     here_scan            ) \
+    _( "SELECT",           SELECT,   here_select          ) \
+    _( "TIME",             TIME,     here_time            )
+
+static const char here_names[] =
+#define ROW(name, as, answer) name "\0"
+    HERES(ROW) "";
+#undef ROW
+
+enum here {
+#define ROW(name, as, answer) HERE_##as,
+    HERES(ROW)
+#undef ROW
 };
 
 /* Answer a request, or ask for what the answer is made of: false. */
 static bool request_here(struct request *r, const struct frame *f, const struct command *c)
 {
     const struct lexicon *l = r->pool->lexicon;
-    struct bytes name = nut_command_name(l, command_original(l, c));
-    size_t i = 0;
-    while (!bytes_same(bytes_of(here[i].name), name))
-        must(++i < countof(here));
-    return here[i].answer(r, f);
+    size_t which = text_find(here_names, nut_command_name(l, command_original(l, c)));
+    must(which != NO_TEXT);
+    switch ((enum here)which) {
+#define ROW(name, as, answer) case HERE_##as: return answer(r, f);
+    HERES(ROW)
+#undef ROW
+    }
+    return true;
 }
 
 /* Whether a client that has not given its password may ask for this. */
 static bool command_is_greeting(const struct lexicon *l, const struct command *c)
 {
-    static const char word[][8] = {"AUTH", "HELLO", "QUIT", "RESET"};
     const struct command *original = command_original(l, c);
-    struct bytes name = original == NULL ? lit("") : nut_command_name(l, original);
-    for (size_t i = 0; i < countof(word); i++)
-        if (bytes_same(name, bytes_of(word[i])))
-            return true;
-    return false;
+    return original != NULL &&
+           text_find("AUTH\0HELLO\0QUIT\0RESET\0", nut_command_name(l, original)) != NO_TEXT;
 }
 
 #define MULTI_GRACE_MS 1000
