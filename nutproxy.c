@@ -7534,7 +7534,7 @@ static const char info_section_names[] =
 #undef ROW
 
 /* What servers say of themselves, put together. */
-struct info_sum { uint64_t row[countof(infos)], answered, keys, expires; };
+struct info_sum { uint64_t row[countof(infos)], answered, keys, expires; char policy[24]; };
 
 /* The number behind `name` in a line like "db0:keys=1,expires=0". */
 static uint64_t info_part(struct bytes line, struct bytes name)
@@ -7559,6 +7559,8 @@ static void info_line(struct info_sum *sum, struct pool *pool, struct bytes line
         memset(pool->version, 0, sizeof pool->version);
         copy(pool->version, value);
     }
+    if (bytes_same(name, lit("maxmemory_policy")) && value.len < sizeof sum->policy && sum->policy[0] == '\0')
+        copy(sum->policy, value);           /* of the first one: they should be alike */
     if (bytes_same(name, (struct bytes){db, text_in(db, sizeof db, "db%lld", (long long)pool->conf->redis_db)})) {
         sum->keys += info_part(value, lit("keys="));
         sum->expires += info_part(value, lit("expires="));
@@ -7611,6 +7613,7 @@ static void info_write(struct pen *pen, struct request *r, const struct info_sum
     case INFO_IS:       text = text_nth(field, 1);                                                      break;
     case INFO_REDIS:    text = pool->version[0] != '\0' ? pool->version : NUT_REDIS;                    break;
     case INFO_NUTPROXY: text = NUT_VERSION;                                                             break;
+    case INFO_POLICY:   text = sum->policy;                                                             break;
     case INFO_POOL:     text = pool->name;                                                              break;
     case INFO_PID:      n = (uint64_t)getpid();                                                         break;
     case INFO_PORT:     n = pool->conf->listen.port;                                                    break;
@@ -8719,19 +8722,10 @@ static bool is_like(struct bytes text, struct bytes pattern)
     return p == pattern.len;
 }
 
-/* What clients ask CONFIG for, as it is with us. */
+/* What clients ask CONFIG for: of the servers, which are taken to be alike, one is asked. */
 static const char config_told[] =
-    "appendonly\0"             "no\0"
-    "databases\0"              "1\0"
-    "maxclients\0"             "10000\0"
-    "maxmemory\0"              "0\0"
-    "maxmemory-policy\0"       "noeviction\0"
-    "notify-keyspace-events\0" "\0"
-    "proto-max-bulk-len\0"     "536870912\0"
-    "protected-mode\0"         "no\0"
-    "save\0"                   "\0"
-    "slave-read-only\0"        "no\0"
-    "timeout\0"                "0\0";
+    "appendonly\0databases\0lfu-decay-time\0maxclients\0maxmemory\0maxmemory-policy\0notify-keyspace-events\0"
+    "proto-max-bulk-len\0save\0timeout\0";
 
 static bool config_is_asked(const char *name, const struct frame *f)
 {
@@ -8743,16 +8737,28 @@ static bool config_is_asked(const char *name, const struct frame *f)
 
 static bool here_config_get(struct request *r, const struct frame *f)
 {
-    uint32_t n = 0;
-    for (const char *name = config_told; name[0] != '\0'; name = text_nth(name, 2))
-        n += config_is_asked(name, f);
-    request_say_map(r, n);
-    for (const char *name = config_told; name[0] != '\0'; name = text_nth(name, 2))
+    struct mem *m = request_mem(r);
+    struct queue names = {0}, question = {0};
+    uint32_t n = 0, server = pool_anybody(r->pool);
+    bool put = true;
+    for (const char *name = config_told; name[0] != '\0'; name = text_nth(name, 1))
         if (config_is_asked(name, f)) {
-            request_say_text(r, name);
-            request_say_text(r, text_nth(name, 1));
+            put = put && resp_put_word(m, &names, bytes_of(name));
+            n++;
         }
-    return true;
+    if (n == 0)
+        request_say_map(r, 0);
+    else if (server == NUT_NOBODY)
+        r->fault = fault_of(ECONNREFUSED, true);
+    if (n == 0 || server == NUT_NOBODY) {
+        nut_queue_free(m, &names);
+        return true;
+    }
+    put = put && queue_put_number(m, &question, '*', n + 2) && resp_put_word(m, &question, frame_arg(f, 0)) &&
+          resp_put_word(m, &question, lit("GET"));
+    queue_join(&question, &names);
+    request_ask_queue(r, server, &question, put);
+    return false;
 }
 
 /* SCAN goes through the servers one by one: see tell_scan.  A server that is ejected has

@@ -645,6 +645,7 @@
     _( MEMORY,      "used_memory_peak",            SUM,      ""           ) \
     _( MEMORY,      "total_system_memory",         MOST,     ""           ) \
     _( MEMORY,      "maxmemory",                   SUM,      ""           ) \
+    _( MEMORY,      "maxmemory_policy",            POLICY,   ""           ) \
     _( PERSISTENCE, "loading",                     MOST,     ""           ) \
     _( PERSISTENCE, "rdb_changes_since_last_save", SUM,      ""           ) \
     _( PERSISTENCE, "rdb_bgsave_in_progress",      MOST,     ""           ) \
@@ -912,7 +913,7 @@ enum group {
     GROUP_STRING, GROUP_TRANSACTIONS, GROUP_ZSET
 };
 enum info_how {
-    INFO_SUM, INFO_MOST, INFO_IS, INFO_REDIS, INFO_NUTPROXY, INFO_POOL, INFO_PID, INFO_PORT, INFO_UPTIME,
+    INFO_SUM, INFO_MOST, INFO_IS, INFO_REDIS, INFO_NUTPROXY, INFO_POLICY, INFO_POOL, INFO_PID, INFO_PORT, INFO_UPTIME,
     INFO_CLIENTS, INFO_LIMIT, INFO_WORKERS, INFO_SERVERS, INFO_UP, INFO_ANSWERED, INFO_KEYS
 };
 enum info_section {

@@ -315,6 +315,10 @@ def test_time_is_told_and_config_for_what_clients_ask(house):
                      "notify-keyspace-events", "maxclients", "no-such-key"):
             assert c.ask("CONFIG", "GET", name) == direct.ask("CONFIG", "GET", name), name
         assert len(values(c.ask("CONFIG", "GET", "*"))) > 8
+        for s in servers:
+            s.client().config_set("maxmemory-policy", "allkeys-lfu")
+        assert values(c.ask("CONFIG", "GET", "MAXMEMORY-policy")) == {b"maxmemory-policy": b"allkeys-lfu"}
+        assert b"maxmemory_policy:allkeys-lfu\r\n" in c.ask("INFO", "memory")
         assert set(values(c.ask("CONFIG", "GET", "max*", "SAVE"))) == {b"maxclients", b"maxmemory", b"maxmemory-policy", b"save"}
         assert set(values(c.ask("CONFIG", "GET", "?ave"))) == {b"save"}
         assert b"requirepass" not in c.ask("CONFIG", "GET", "*")
