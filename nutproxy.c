@@ -1415,9 +1415,6 @@ static const struct command commands[] = {
 #undef ROW
 };
 
-_Static_assert(countof(commands) < countof(((struct lexicon *)0)->name) &&
-               countof(commands) + NUT_OWN_MAX < countof(((struct lexicon *)0)->slot), "each row has its place");
-
 /* Their names, one behind the other. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings"
@@ -1459,6 +1456,9 @@ static void lexicon_put(struct lexicon *l, uint32_t row)
 void nut_lexicon_build(struct lexicon *l, struct own_command *own, uint32_t owns)
 {
     size_t at = 0;
+    _Static_assert(countof(commands) < countof(l->name), "room for the names of all rows");
+    _Static_assert(countof(commands) + NUT_OWN_MAX < countof(l->slot), "and for a pool's own");
+    must(owns <= NUT_OWN_MAX);
     *l = (struct lexicon){.own = own, .owns = owns};
     for (uint32_t i = 0; i < countof(commands); i++) {
         l->name[i] = (uint16_t)at;
@@ -3617,7 +3617,9 @@ static void conf_pool_commands(struct conf *c, struct pool_conf *p)
         n += list[i]->n;
     if (p->key.protocol == MEMCACHED && n > p->key.allow.n)
         conf_tell(c, p->line, "pool '%s': deny, command_rename and command are for redis%s", p->name, "");
-    if (p->key.protocol == MEMCACHED || n == 0)
+    if (n > NUT_OWN_MAX)
+        conf_tell(c, p->line, "pool '%s' has more than 256 commands of its own%s", p->name, "");
+    if (p->key.protocol == MEMCACHED || n == 0 || n > NUT_OWN_MAX)
         return;
     struct own_command *own = mem_take(&c->mem, n * sizeof *own);
     p->lexicon = own == NULL ? NULL : mem_take(&c->mem, sizeof *p->lexicon);

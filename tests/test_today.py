@@ -529,13 +529,29 @@ def test_commands_are_denied_renamed_and_added_per_pool(shared):
     ("command", "a.b -2 1 -2 1", "has keys where there are no words"),
     ("command", "a.b 2 1 1 0", "has keys where there are no words"),
     ("command", "%s 2 1 1 1" % ("x" * 32), "names of 1 to 31 characters"),
+    ("command", "\n".join("  x%d 2 1 1 1" % i for i in range(257)).strip(), "has too many commands"),
 ])
 def test_mistakes_in_lists_of_commands_are_told(shared, key, value, told):
     path = shared.path("mistake-%d.ini" % random.randrange(10 ** 9))
     with open(path, "w") as f:
         f.write(ini({"alpha": pool(["127.0.0.1:6379:1"], **{key: value})}))
     got = subprocess.run([NUTPROXY, "-t", "-c", path], capture_output=True, text=True)
-    assert got.returncode == 1 and told in got.stdout + got.stderr and ":4: " in got.stdout + got.stderr
+    assert got.returncode == 1 and told in got.stdout + got.stderr and (":4: " in got.stdout + got.stderr or "\n" in value)
+
+
+MANY = """APPEND BITCOUNT BITOP BITPOS DECR DEL DUMP ECHO EXISTS EXPIRE GET GETBIT GETDEL GETEX GETSET HDEL HGET HLEN HSET
+    INCR KEYS LLEN LPOP LPUSH LSET MGET MOVE MSET PERSIST"""
+
+
+def test_all_lists_of_commands_together_have_an_end(shared):
+    path = shared.path("many.ini")
+    added = "\n".join("  x%d 2 1 1 1" % i for i in range(200)).strip()
+    for command, rename, good in ((added, "GET z", True), (added, "\n".join(
+            "  %s z%d" % (n, i) for i, n in enumerate(MANY.split())).strip(), False)):
+        with open(path, "w") as f:
+            f.write(ini({"alpha": pool(["127.0.0.1:6379:1"], command=command, command_rename=rename)}))
+        got = subprocess.run([NUTPROXY, "-t", "-c", path], capture_output=True, text=True, timeout=20)
+        assert (got.returncode == 0) == good, got.stderr
 
 
 def test_commands_of_a_pool_change_with_a_reload(shared):
