@@ -8323,17 +8323,21 @@ static bool same_secret(struct bytes a, struct bytes b)
 static struct bytes refusal_reason(enum way way)
 {
     switch (way) {
-    case BLOCKS:  return lit(" is not served by this proxy: "
-                             "it would stop a connection that others share\r\n");
-    case SESSION: return lit(" is not served by this proxy: "
-                             "it changes a connection that others share\r\n");
-    case WHOLE:   return lit(" is not served by this proxy: it concerns all servers\r\n");
-    case FLUSH:   return lit(" is not served by this proxy: it empties all servers, which `allow = flush` permits\r\n");
-    case DENIED:  return lit(" is not served by this proxy: its configuration denies it\r\n");
-    case ADMIN:   return lit(" is not served by this proxy: it concerns one server by itself\r\n");
+    case BLOCKS:  return lit("it would stop a connection that others share\r\n");
+    case SESSION: return lit("it changes a connection that others share\r\n");
+    case WHOLE:   return lit("it concerns all servers\r\n");
+    case FLUSH:   return lit("it empties all servers, which `allow = flush` permits\r\n");
+    case DENIED:  return lit("its configuration denies it\r\n");
+    case ADMIN:   return lit("it concerns one server by itself\r\n");
     case ONE: case EACH: case ANY: case ALL: case HERE: case SUBS: case NEVER: case UNKNOWN: break;
     }
-    return lit(" is not served by this proxy: it is not built\r\n");
+    return lit("it is not built\r\n");
+}
+
+static void request_refuse_way(struct request *r, struct bytes name, enum way way)
+{
+    request_refuse(r, lit("-ERR command"), name, lit(" is not served by this proxy: "));
+    request_say(r, refusal_reason(way));
 }
 
 #define WRONG_PASSWORD "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
@@ -8574,7 +8578,7 @@ static bool here_client_no(struct request *r, const struct frame *f)
     if (!off && !same_word(frame_arg(f, 2), lit("on")))
         request_say(r, lit("-ERR syntax error\r\n"));
     else if (touch && !off)
-        request_refuse(r, lit("-ERR command"), lit("client|no-touch"), refusal_reason(SESSION));
+        request_refuse_way(r, lit("client|no-touch"), SESSION);
     else
         request_say(r, lit("+OK\r\n"));
     return true;
@@ -9197,8 +9201,7 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
         if (!request_here(r, f, c))
             return;
     } else if (!command_is_served(c)) {
-        request_refuse(r, lit("-ERR command"), name_lower(nut_command_name(l, c), small),
-                       refusal_reason((enum way)c->way));
+        request_refuse_way(r, name_lower(nut_command_name(l, c), small), (enum way)c->way);
     } else {
         request_ask_redis(r, f, block, c);
         return;
