@@ -1575,11 +1575,14 @@ QUICK bool frame_word(struct mem *m, struct frame *f, size_t off, size_t len)
     return true;
 }
 
-QUICK struct bytes frame_arg(const struct frame *f, uint32_t i)
+QUICK struct bytes quick_arg(const struct frame *f, uint32_t i)
 {
     must(i < f->argc);
     return (struct bytes){f->text.at + f->argv[i].off, f->argv[i].len};
 }
+
+/* The same where it is not asked for each request: small. */
+static struct bytes frame_arg(const struct frame *f, uint32_t i) { return quick_arg(f, i); }
 
 /* ---- RESP requests */
 
@@ -2038,8 +2041,8 @@ static const char *mc_numbers(struct frame *f)
             return BAD_FORMAT;
         /* fall through */
     case BLOCK:
-        return mc_number(frame_arg(f, 2), UINT32_MAX, &f->flags) &&
-               mc_exptime(frame_arg(f, 3), &f->exptime) && f->block ? NULL : BAD_FORMAT;
+        return mc_number(quick_arg(f, 2), UINT32_MAX, &f->flags) &&
+               mc_exptime(quick_arg(f, 3), &f->exptime) && f->block ? NULL : BAD_FORMAT;
     case DELTA:
         return mc_number(frame_arg(f, 2), UINT64_MAX, &f->amount)
                ? NULL : "CLIENT_ERROR invalid numeric delta argument\r\n";
@@ -2091,7 +2094,7 @@ static bool mc_noreply(const struct frame *f)
     if (v == NULL || verb_is_get(v) || verb_is_meta(v) || v->shape == FREE || v->shape == STATS)
         return false;
     return f->argc > (v->shape == DELETE ? 2u : 1u) &&
-           bytes_same(frame_arg(f, f->argc - 1), lit("noreply"));
+           bytes_same(quick_arg(f, f->argc - 1), lit("noreply"));
 }
 
 /* ---- meta requests
@@ -2244,7 +2247,7 @@ static const char *mc_refusal(struct frame *f)
         return wrong;                           /* memcached looks at these before the keys */
     uint32_t first = verb_first_key(v), last = verb_is_get(v) || verb_is_meta(v) ? f->argc - 1 : first;
     for (uint32_t i = first; i > 0 && i <= last; i++)
-        if (!mc_key_fits(frame_arg(f, i)))
+        if (!mc_key_fits(quick_arg(f, i)))
             return BAD_FORMAT;
     return verb_is_meta(v) ? meta_refusal(f) : wrong;
 }
@@ -2258,7 +2261,7 @@ static enum scan mc_line(struct mem *m, struct frame *f, struct bytes in, size_t
     if (!mc_words(m, f, in, len))
         return frame_bad(f, "SERVER_ERROR proxy is out of memory\r\n");
     f->text = in;                               /* for frame_arg, while we are here */
-    f->verb = f->argc == 0 ? NULL : verb_find(frame_arg(f, 0));
+    f->verb = f->argc == 0 ? NULL : verb_find(quick_arg(f, 0));
     const struct verb *v = f->verb;
     uint32_t at = v == NULL ? 0 : v->shape == METASET ? 2
                 : v->shape == BLOCK || v->shape == CAS ? 4 : 0;
@@ -2372,12 +2375,12 @@ static bool mc_put_request(struct mem *m, struct queue *q, const struct frame *f
 {
     const struct verb *v = f->verb;
     char line[NUT_KEY_MAX + 128];               /* verb, key, and at most four numbers */
-    size_t at = line_word(line, 0, frame_arg(f, 0));
+    size_t at = line_word(line, 0, quick_arg(f, 0));
     if (v->shape == TOUCHES)
         at = line_number(line, at, f->exptime);
     if (verb_first_key(v) > 0) {
         line[at++] = ' ';
-        at = line_word(line, at, frame_arg(f, verb_first_key(v)));
+        at = line_word(line, at, quick_arg(f, verb_first_key(v)));
     }
     if (f->block && v->shape != METASET)
         at = line_number(line, line_number(line, at, (int64_t)f->flags), f->exptime);
@@ -8213,7 +8216,7 @@ static bool request_deal(struct request *r, const struct frame *f, struct keyset
     r->asked = asked;
     r->part = part;
     for (uint32_t k = 0; k < ks.n && all; k++) {
-        struct bytes key = frame_arg(f, ks.first + k * ks.step);
+        struct bytes key = quick_arg(f, ks.first + k * ks.step);
         all = request_deal_key(r, k, key, cut);
         if (f->verb != NULL)
             r->asked[k].check = nut_check(key);
@@ -8249,7 +8252,7 @@ static struct bytes resp_raw_words(const struct frame *f, uint32_t i, uint32_t n
 static bool part_put_head(struct mem *m, struct queue *q, const struct part *p, const struct frame *f,
                           struct keyset ks)
 {
-    struct bytes name = frame_arg(f, 0);
+    struct bytes name = quick_arg(f, 0);
     char number[24];
     if (f->verb == NULL)
         return queue_put_number(m, q, '*', 1 + (uint64_t)p->keys * ks.step) &&
@@ -8263,7 +8266,7 @@ static bool part_put_head(struct mem *m, struct queue *q, const struct part *p, 
 static struct bytes part_key(const struct frame *f, struct keyset ks, uint32_t k)
 {
     uint32_t i = ks.first + k * ks.step;
-    struct bytes key = frame_arg(f, i);
+    struct bytes key = quick_arg(f, i);
     return f->verb == NULL ? resp_raw_words(f, i, ks.step) : (struct bytes){key.at - 1, key.len + 1};
 }
 
@@ -9067,11 +9070,11 @@ static uint32_t request_one_server(struct request *r, const struct frame *f, str
     struct pool *pool = r->pool;
     if (ks.n == 0 && ks.also == 0)
         return pool_pick(pool, lit(PLACEHOLDER));
-    uint32_t server = pool_pick(pool, frame_arg(f, ks.n > 0 ? ks.first : ks.also));
+    uint32_t server = pool_pick(pool, quick_arg(f, ks.n > 0 ? ks.first : ks.also));
     bool same = true;
     if (server != NUT_NOBODY && pool->ring.spread != RANDOM) {
         for (uint32_t k = 1; k < ks.n && same; k++)
-            same = pool_pick(pool, frame_arg(f, ks.first + k * ks.step)) == server;
+            same = pool_pick(pool, quick_arg(f, ks.first + k * ks.step)) == server;
         if (same && ks.n > 0 && ks.also > 0)
             same = pool_pick(pool, frame_arg(f, ks.also)) == server;
     }
@@ -9183,7 +9186,7 @@ static void request_begin_redis(struct request *r, const struct frame *f, struct
 {
     const struct lexicon *l = r->pool->lexicon;
     char small[NAME_MOST];
-    struct bytes name = frame_arg(f, 0);
+    struct bytes name = quick_arg(f, 0);
     const struct command *known = nut_command_find(l, name), *c = known;
     if (known != NULL && known->way == SUBS && f->argc > 1)
         c = command_sub(l, known, frame_arg(f, 1));
@@ -9290,7 +9293,7 @@ static void request_begin_keys(struct request *r, const struct frame *f, struct 
                         .n = first == 0 ? 0 : verb_is_get(v) ? f->argc - first : 1};
     r->merge = VALUES;
     if (ks.n > 0)
-        r->only.check = nut_check(verb_is_meta(v) ? meta_flag(f, 'O') : frame_arg(f, first));
+        r->only.check = nut_check(verb_is_meta(v) ? meta_flag(f, 'O') : quick_arg(f, first));
     if (verb_is_meta(v) && meta_flag(f, 'q').len > 0) {
         r->merge = frame_arg(f, 0).at[1] == 'g' ? HITS : FAILS;
         r->plain = false;
@@ -10022,12 +10025,12 @@ struct admin_conn { struct conn conn; struct link in_admin; };
 static void admin_json(struct admin *a, struct pen *j)
 {
     const struct server_stats *server = a->sum->server;
-    char host[256] = "";
+    struct utsname u = {0};
     uint64_t now = clock_wall_us() / 1000000;
-    gethostname(host, sizeof host - 1);
+    uname(&u);
     pen_put(j, lit("{"));
     json_text(j, "service", "nutcracker");  /* what consumers of these numbers look for */
-    json_text(j, "source", host);
+    json_text(j, "source", u.nodename);
     json_text(j, "version", NUT_VERSION);
     json_number(j, "uptime", now - least_of(now, a->started));
     pen_put(j, lit(", "));
