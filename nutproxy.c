@@ -1501,6 +1501,17 @@ struct bytes nut_command_name(const struct lexicon *l, const struct command *c)
     return (struct bytes){own->name, own->len};
 }
 
+/* What a command of the table is called in this pool, and so by its servers. */
+static struct bytes command_called(const struct lexicon *l, struct bytes name)
+{
+    for (uint32_t i = 0; i < l->owns; i++) {
+        const struct own_command *own = &l->own[i];
+        if (own->of > 0 && own->row.way < DENIED && bytes_same(lexicon_name(l, own->of - 1u), name))
+            return (struct bytes){own->name, own->len};
+    }
+    return name;
+}
+
 /* The subcommand `word` of `c`, as "CLIENT|ID"; NULL: there is none. */
 static const struct command *command_sub(const struct lexicon *l, const struct command *c, struct bytes word)
 {
@@ -1834,6 +1845,12 @@ enum scan nut_resp_request(struct mem *m, struct frame *f, struct bytes in)
 static bool resp_put_word(struct mem *m, struct queue *q, struct bytes word)
 {
     return queue_put_number(m, q, '$', word.len) && nut_queue_put(m, q, word) && nut_queue_put(m, q, lit("\r\n"));
+}
+
+/* The head of a request of ours: how many words it has, and the first one. */
+static bool resp_put_command(struct mem *m, struct queue *q, const struct lexicon *l, uint32_t words, struct bytes name)
+{
+    return queue_put_number(m, q, '*', words) && resp_put_word(m, q, command_called(l, name));
 }
 
 /* ---- keys of RESP requests */
@@ -2582,18 +2599,30 @@ static bool mc_value_line(struct reply *r, struct bytes line)
     return mc_value_key(r, (struct bytes){line.at + key, key_end - key});
 }
 
+/* What each meta verb, by its second letter, can be answered with. */
+static const char meta_answers[] = "g HD VA EN\0s HD NS EX NF OK\0d HD EX NF OK\0a HD VA NS EX NF OK\0e ME EN\0";
+
+static bool meta_is_answer(char verb, const char *code)
+{
+    for (const char *row = meta_answers; *row != '\0'; row += strlen(row) + 1)
+        for (size_t i = 2; *row == verb && row[i - 1] == ' '; i += 3)
+            if (memcmp(row + i, code, 2) == 0)
+                return true;
+    return false;
+}
+
 /* "code flag ...", or "VA bytes flag ..." with data behind it: an answer to a meta request,
- * with the opaque that it gave, if any. */
+ * with the opaque that it gave.  What was asked is noted in its struct asked: `part` is the
+ * verb's letter, `check` of the opaque.  A key is told in base64 where it was once given so,
+ * and tells nothing for sure. */
 static bool mc_meta_line(struct reply *r, struct bytes line)
 {
-    static const char codes[] = "HDVAENNFNSEXMEOK";
-    size_t at = 2, code = 0;
+    const struct asked *asked = &r->asked[r->key];
+    size_t at = 2;
     uint64_t len;
-    if (line.len < 2 || (line.len > 2 && line.at[2] != ' '))
+    bool hit = starts_with(line, lit("HD")) || starts_with(line, lit("VA")), opaque = asked->check == nut_check(lit(""));
+    if (line.len < 2 || (line.len > 2 && line.at[2] != ' ') || !meta_is_answer((char)asked->part, line.at))
         return false;
-    while (memcmp(codes + code, line.at, 2) != 0)
-        if ((code += 2) == sizeof codes - 1)
-            return false;
     if (line.at[0] == 'V') {
         size_t size = least_of(3, line.len);
         at = digits_end(line, size);
@@ -2606,12 +2635,15 @@ static bool mc_meta_line(struct reply *r, struct bytes line)
     r->open = r->tail > 0;
     while (line.at[0] != 'M' && at < line.len) {            /* ME names a key, and then facts */
         size_t end = find(line, at + 1, ' ');
-        if (at + 1 < end && line.at[at + 1] == 'O' &&
-            nut_check((struct bytes){line.at + at + 1, end - at - 1}) != r->asked[r->key].check)
-            return false;
+        struct bytes flag = {line.at + at + 1, end - at - 1};
+        if (flag.len > 0 && flag.at[0] == 'O') {
+            if (nut_check(flag) != asked->check)
+                return false;
+            opaque = true;
+        }
         at = end;
     }
-    return true;
+    return opaque || !hit;
 }
 
 /* Whether a line can answer a request that is no get: a number, or one of the
@@ -3521,8 +3553,8 @@ static const char *own_add(struct conf *c, struct own_list *list, struct bytes n
     if (name.len == 0 || name.len > NUT_NAME_MAX)
         return "needs names of 1 to 31 characters";
     for (size_t i = 0; i < name.len; i++) {
-        if (octet(name.at[i]) <= ' ' || octet(name.at[i]) >= 0x7f)
-            return "needs names without blanks and control characters";
+        if (octet(name.at[i]) <= ' ' || octet(name.at[i]) >= 0x7f || (name.at[i] == '|' && of == 0))
+            return "needs names of visible characters, and no |";
         own.name[i] = name.at[i] >= 'a' && name.at[i] <= 'z' ? (char)(name.at[i] - 32) : name.at[i];
     }
     for (uint32_t i = 0; i < list->n; i++)
@@ -3556,6 +3588,8 @@ static const char *own_rename(struct conf *c, struct own_list *list, struct byte
     size_t i = command_number(name);
     if (other.len == 0 || own_word(&line).len > 0)
         return "takes a command and its new name";
+    if (bytes_same(other, lit("\"\"")))     /* as in redis.conf: it has none */
+        return own_way(c, list, name, DENIED);
     if (command_number(other) != NO_TEXT)
         return "gives a name that another command has";
     const char *wrong = own_way(c, list, name, UNKNOWN);
@@ -6444,7 +6478,9 @@ struct pool {
     struct link               doomed;       /* those of them who are closed soon, oldest first */
     uint32_t                  numbered;     /* how many were let in so far */
     const struct lexicon     *lexicon;      /* its commands */
-    char                      version[16];  /* of its servers, "" until one has told */
+    char                      version[16];  /* of its servers, "" until one has told ... */
+    bool                      stale;        /* ... and it may be another by now */
+    uint64_t                  missed_at;    /* when a server was last seen to miss a script */
     uint64_t                  script[64];   /* checks of those that all servers were given, then 0 */
 };
 
@@ -6535,26 +6571,27 @@ static uint64_t lane_wrote(const struct lane *lane)
 static bool lane_greet(struct lane *lane)
 {
     const struct pool_fields *conf = lane->server->pool->conf;
+    const struct lexicon *l = lane->server->pool->lexicon;
     struct mem *m = &lane->server->pool->loop->mem;
     struct queue *q = &lane->conn->out;
     bool redis = conf->protocol == REDIS, ok = true;
     char db[21] = {0};
     lane->greetings = 0;
     if (redis && conf->redis_auth != NULL) {
-        ok = nut_queue_put(m, q, lit("*2\r\n$4\r\nAUTH\r\n")) && resp_put_word(m, q, bytes_of(conf->redis_auth));
+        ok = resp_put_command(m, q, l, 2, lit("AUTH")) && resp_put_word(m, q, bytes_of(conf->redis_auth));
         lane->greetings |= GREET_AUTH;
     }
     if (lane->kind == LANE_RESP3) {
-        ok = ok && nut_queue_put(m, q, lit("*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"));
+        ok = ok && resp_put_command(m, q, l, 2, lit("HELLO")) && resp_put_word(m, q, lit("3"));
         lane->greetings |= GREET_HELLO;
     }
     if (redis && conf->redis_db > 0) {
         number_write(db, (uint64_t)conf->redis_db);
-        ok = ok && nut_queue_put(m, q, lit("*2\r\n$6\r\nSELECT\r\n")) && resp_put_word(m, q, bytes_of(db));
+        ok = ok && resp_put_command(m, q, l, 2, lit("SELECT")) && resp_put_word(m, q, bytes_of(db));
         lane->greetings |= GREET_SELECT;
     }
     if (lane->kind == LANE_PROBE) {
-        ok = ok && nut_queue_put(m, q, redis ? lit("*1\r\n$4\r\nPING\r\n") : lit("version\r\n"));
+        ok = ok && (redis ? resp_put_command(m, q, l, 1, lit("PING")) : nut_queue_put(m, q, lit("version\r\n")));
         lane->greetings |= GREET_LIFE;
     }
     return ok;
@@ -6570,12 +6607,8 @@ static int greeting_why(int greeting)
          : greeting == GREET_SELECT ? WHY_SELECT : EINVAL;
 }
 
-/* A server may have started anew: what is known of all of them is so no more. */
-static void pool_unlearn(struct pool *pool)
-{
-    pool->version[0] = '\0';
-    memset(pool->script, 0, sizeof pool->script);
-}
+/* Servers may have other scripts than they had. */
+static void pool_forget_scripts(struct pool *pool) { memset(pool->script, 0, sizeof pool->script); }
 
 /* Connect a lane whose server's address is known: 0, or why not. */
 static int lane_connect(struct lane *lane, const struct role *role)
@@ -6601,8 +6634,10 @@ static int lane_connect(struct lane *lane, const struct role *role)
     lane->naming = lane->scanning = lane->aside = false;
     lane->said = lane->later.len;
     s->pool->worker->accepted += lane->kind != LANE_PROBE;      /* twemproxy has none to count */
-    if (lane->kind != LANE_PROBE)
-        pool_unlearn(s->pool);
+    if (lane->kind != LANE_PROBE) {         /* another program may run there by now */
+        s->pool->stale = true;
+        pool_forget_scripts(s->pool);
+    }
     if (!lane_greet(lane)) {
         conn_close(lane->conn);
         lane->conn = NULL;
@@ -7133,7 +7168,7 @@ struct client {
     struct link   in_pool;
     struct link   doomed;                   /* in pool.doomed, or on no list */
     size_t        held;                     /* bytes of replies that wait for their turn */
-    uint32_t      asked;                    /* bytes of questions that are open: ASKED_MARK, and one request */
+    size_t        asked;                    /* bytes of questions that are open */
     uint32_t      number;
     uint32_t      requests;                 /* how many are waiting */
     uint32_t      usual;                    /* bytes of a usual reply to this client ... */
@@ -7159,7 +7194,7 @@ struct request {
     uint32_t        open;                   /* parts not answered, and one more while asking */
     uint32_t        lanes;                  /* parts that stand on a lane */
     enum merge      merge;
-    enum tell { TELL_MERGED, TELL_HELLO, TELL_INFO, TELL_SCAN } tell;   /* what is made of the replies */
+    enum tell { TELL_MERGED, TELL_HELLO, TELL_INFO, TELL_SCAN, TELL_NOBODY } tell;   /* what is made of the replies */
     uint32_t        about;                  /* TELL_SCAN: the server; TELL_INFO: sections */
     bool            plain;                  /* there is one part, whose reply is the client's as it comes */
     bool            resp3;                  /* its client spoke RESP3 when it asked */
@@ -7250,7 +7285,7 @@ static void request_leave(struct request *r)
     list_cut(&r->in_client);
     c->requests--;
     c->held -= r->held;
-    c->asked -= (uint32_t)r->bytes;         /* it was added */
+    c->asked -= r->bytes;
     r->client = NULL;
     request_settle(r);
 }
@@ -7340,6 +7375,8 @@ static void client_deliver(struct client *c)
     if (r != NULL && r->plain && r->reply.len >= FLOW_FROM && !r->silent)
         request_begin_reply(r);
     if (r == NULL) {
+        if (c->in_multi)
+            c->since = (uint32_t)c->pool->loop->now;        /* it is read on, and may see that it was refused */
         c->barrier = false;
         client_move(c);
     }
@@ -7362,12 +7399,34 @@ static void request_finish(struct request *r)
 
 /* ---- what the proxy says itself */
 
+static bool client_over_limit(struct client *c)
+{
+    int64_t limit = c->pool->conf->client_output_limit;
+    return limit > 0 && c->conn.out.len + c->held > (uint64_t)limit;
+}
+
+/* More of a reply waits for its turn; a client that leaves too much unread is closed. */
+static void request_hold(struct request *r, size_t len)
+{
+    struct client *c = r->client;
+    r->held += len;
+    c->held += len;
+    if (c->conn.broken == 0 && client_over_limit(c)) {
+        c->conn.broken = ENOBUFS;
+        conn_touch(&c->conn);
+    }
+}
+
 static void request_say(struct request *r, struct bytes b)
 {
-    if (!request_is_refused(r) && !nut_queue_put(request_mem(r), &r->reply, b)) {
-        nut_queue_free(request_mem(r), &r->reply);
-        r->fault = fault_of(WHY_MEMORY, false);
+    if (request_is_refused(r) || r->client->conn.broken != 0)
+        return;
+    if (nut_queue_put(request_mem(r), &r->reply, b)) {
+        request_hold(r, b.len);
+        return;
     }
+    nut_queue_free(request_mem(r), &r->reply);
+    r->fault = fault_of(WHY_MEMORY, false);
 }
 
 static void request_say_number(struct request *r, char mark, uint64_t n)
@@ -7504,8 +7563,8 @@ static void tell_scan(struct request *r, struct queue *reply)
     uint32_t servers = r->pool->servers, server = r->about;
     struct bytes head = {text, queue_peek(reply, text, sizeof text)};
     bool array = starts_with(head, lit("*2\r\n$"));
-    size_t from = array ? least_of(find(head, 4, '\n') + 1, head.len) : 0, to = digits_end(head, from);
-    if (!array || to == head.len ||
+    size_t len = 0, from = array ? 4 + resp_head(head, 4, '$', &len) : 0, to = digits_end(head, from);
+    if (!array || to - from != len ||
         !number_read((struct bytes){text + from, to - from}, UINT64_MAX / servers - 1, &cursor)) {
         if (head.len > 0 && text[0] == '-')
             queue_join(&r->reply, reply);
@@ -7561,6 +7620,7 @@ static void info_line(struct info_sum *sum, struct pool *pool, struct bytes line
     struct bytes name = {line.at, colon}, value = bytes_from(line, least_of(colon + 1, line.len));
     uint64_t n;
     if (bytes_same(name, lit("redis_version")) && value.len < sizeof pool->version) {
+        pool->stale = false;
         memset(pool->version, 0, sizeof pool->version);
         copy(pool->version, value);
     }
@@ -7589,7 +7649,7 @@ static void info_add(struct info_sum *sum, struct request *r)
         if (text == NULL)
             continue;
         struct bytes all = {text, queue_peek(reply, text, len)};
-        sum->answered += text[0] == '$';
+        sum->answered += text[0] == '$' || text[0] == '=';
         for (size_t end; at < len; at = end + 1) {
             end = find(all, at, '\n');
             info_line(sum, r->pool, (struct bytes){text + at, end - at - (end > at && text[end - 1] == '\r')});
@@ -7769,12 +7829,6 @@ static void part_fail(struct part *p, int why, bool unsent)
         request_settle(r);
 }
 
-static bool client_over_limit(struct client *c)
-{
-    int64_t limit = c->pool->conf->client_output_limit;
-    return limit > 0 && c->conn.out.len + c->held > (uint64_t)limit;
-}
-
 /* Whether somebody waits for a part's reply. */
 static bool part_is_wanted(const struct part *p)
 {
@@ -7827,7 +7881,8 @@ static bool part_fits(const struct part *p, const struct reply *reply)
     case SUM:                return reply->kind == ':';
     case ALL_OK:             return reply->kind == '+';
     case CONCAT: case LEAST: return reply->kind == '*';
-    case AS_IS: case ZIP: case VALUES: case SAME: case FOUND: case HITS: case FAILS: case TOTALS: break;
+    case SAME: case FOUND:   return reply->kind == '$' || reply->kind == '_';
+    case AS_IS: case ZIP: case VALUES: case HITS: case FAILS: case TOTALS: break;
     }
     return true;
 }
@@ -8008,6 +8063,18 @@ static void lane_answered(struct lane *lane, bool wanted)
         part_end(p, p->lost ? fault_of(WHY_MEMORY, false) : (struct fault){0});
 }
 
+#define MISSED_MS 1000
+
+/* A server lacks a script: it may have been given it, and lost it.  Clients who make scripts
+ * without end, and ask for some that there are not, do not have them all loaded. */
+static void pool_miss_script(struct pool *pool)
+{
+    if (pool->missed_at != 0 && pool->loop->now < pool->missed_at + MISSED_MS)
+        return;
+    pool->missed_at = pool->loop->now;
+    pool_forget_scripts(pool);
+}
+
 /* Scan the reply at the front of `in`, for the oldest part, as far as it is
  * there; false: the lane is lost. */
 static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
@@ -8027,7 +8094,7 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     struct bytes mine = {in->at, used};
     *in = bytes_from(*in, used);
     if (lane->scan.kind == '-' && starts_with(mine, lit("-NOSCRIPT")))
-        pool_unlearn(s->pool);              /* scripts that it was given are gone */
+        pool_miss_script(s->pool);
     bool wanted = p != NULL && part_is_wanted(p);       /* twemproxy counts those replies only */
     if (wanted) {
         s->stats.response_bytes += used;
@@ -8061,8 +8128,7 @@ static const struct role lane_role = {lane_bytes, lane_gone, true};
 static struct lane *part_lane(struct part *p, uint32_t number)
 {
     int why;
-    bool resp3 = p->request->resp3 && p->request->tell == TELL_MERGED;  /* we read RESP2 only */
-    struct lane *lane = server_lane(p->server, number, resp3, &lane_role, &why);
+    struct lane *lane = server_lane(p->server, number, p->request->resp3, &lane_role, &why);
     if (lane == NULL)
         part_end(p, fault_of(why, true));
     return lane;
@@ -8080,7 +8146,7 @@ static void part_ask(struct part *p, struct lane *lane, size_t from, bool put)
     }
     p->request->lanes++;
     p->request->bytes += q->len - from;
-    p->request->client->asked += (uint32_t)(q->len - from);
+    p->request->client->asked += q->len - from;
     lane_push(lane, p, (uint32_t)(q->len - from));      /* <= NUT_REQUEST_MAX */
 }
 
@@ -8135,6 +8201,8 @@ static void request_ask_queue(struct request *r, uint32_t server, struct queue *
     request_close_part(r);
 }
 
+#define UNASKED_MOST (1u << 20)             /* so much waits for a server, and it is not asked what nobody waits for */
+
 /* Ask every server the same, but number `but` (NUT_NOBODY: none); `over` passes those over
  * who are down. */
 static void request_ask_all(struct request *r, struct bytes question, struct block *block, bool over, uint32_t but)
@@ -8157,11 +8225,12 @@ static void request_ask_all(struct request *r, struct bytes question, struct blo
     pool->stats.fragments += r->parts > 1 ? r->parts : 0;
     for (uint32_t i = 0; i < r->parts; i++) {
         struct lane *lane = part_lane(&r->part[i], r->client->number);
-        if (lane == NULL)
-            continue;
-        struct queue *q = lane_queue(lane);
-        size_t from = q->len;
-        part_ask(&r->part[i], lane, from, queue_hand(m, q, block, question));
+        struct queue *q = lane == NULL ? NULL : lane_queue(lane);
+        size_t from = q == NULL ? 0 : q->len;
+        if (from > UNASKED_MOST && r->tell == TELL_NOBODY)
+            part_end(&r->part[i], fault_of(ETIMEDOUT, true));   /* it does not take what it was asked for */
+        else if (q != NULL)
+            part_ask(&r->part[i], lane, from, queue_hand(m, q, block, question));
     }
     if (part != NULL && r->parts == 0 && r->tell != TELL_INFO) {
         r->fault = fault_of(ECONNREFUSED, true);        /* all are ejected */
@@ -8453,7 +8522,7 @@ static bool client_note(struct client *c, int what, struct bytes word)
     return true;
 }
 
-#define ABOUT_MOST 1024u
+#define ABOUT_MOST 256u
 
 /* As Redis does, for it stands in lists of words; a long one would be our memory. */
 static bool is_about_word(struct bytes word)
@@ -8569,7 +8638,8 @@ static bool here_client_reply(struct request *r, const struct frame *f)
     if (on || off)
         c->mute = off;
     c->skip = skip;
-    r->silent = c->mute || skip;
+    if (on || off || skip)
+        r->silent = !on;
     request_say(r, on || off || skip ? lit("+OK\r\n") : lit("-ERR syntax error\r\n"));
     return true;
 }
@@ -8589,15 +8659,20 @@ static bool here_client_no(struct request *r, const struct frame *f)
 
 /* ---- HELLO, RESET, INFO, CONFIG, SCAN */
 
-/* A server that can tell its version; NUT_NOBODY: none is up.  Best is one that we are
- * connected to. */
-static uint32_t pool_anybody(const struct pool *pool)
+/* A server that is up; best one that is connected, and owes nothing: `idle` takes no other.
+ * NUT_NOBODY: there is none. */
+static uint32_t pool_anybody(const struct pool *pool, bool idle)
 {
-    uint32_t up = NUT_NOBODY;
-    for (uint32_t i = pool->servers; i-- > 0; )
-        if (!pool->server[i].down && (up == NUT_NOBODY || pool->server[i].lane->conn != NULL))
-            up = i;
-    return up;
+    uint32_t n = pool->servers, first = worker_random(pool->worker) % n, best = NUT_NOBODY, most = idle ? 1 : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct server *s = &pool->server[(first + i) % n];
+        uint32_t fit = s->down ? 0 : s->lane->conn == NULL || s->lane->first != NULL ? 1 : 2;
+        if (fit > most) {
+            most = fit;
+            best = (first + i) % n;
+        }
+    }
+    return best;
 }
 
 /* The options of HELLO: the words behind AUTH and SETNAME.  Which word is no option; 0: all
@@ -8654,7 +8729,7 @@ static bool here_hello(struct request *r, const struct frame *f)
     if (r->reply.len > 0 || !hello_enter(r, f, auth, name))
         return true;
     r->about = (uint32_t)protocol;
-    server = r->pool->version[0] == '\0' ? pool_anybody(r->pool) : NUT_NOBODY;
+    server = r->pool->version[0] == '\0' || r->pool->stale ? pool_anybody(r->pool, r->pool->version[0] != '\0') : NUT_NOBODY;
     if (server == NUT_NOBODY) {
         tell_hello(r, r->about);
         return true;
@@ -8662,7 +8737,8 @@ static bool here_hello(struct request *r, const struct frame *f)
     struct queue question = {0};
     r->tell = TELL_HELLO;
     r->client->barrier = true;
-    bool put = nut_queue_put(request_mem(r), &question, lit("*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"));
+    struct mem *m = request_mem(r);
+    bool put = resp_put_command(m, &question, r->pool->lexicon, 2, lit("INFO")) && resp_put_word(m, &question, lit("server"));
     request_ask_queue(r, server, &question, put);
     return false;
 }
@@ -8673,7 +8749,8 @@ static bool here_reset(struct request *r, const struct frame *f)
     (void)f;
     client_forget(c);
     c->barrier = c->resp3;
-    c->resp3 = c->mute = c->in_multi = r->silent = false;
+    r->silent = r->silent && !c->mute;
+    c->resp3 = c->mute = c->in_multi = false;
     c->known = c->pool->conf->redis_auth == NULL;
     request_say(r, lit("+RESET\r\n"));
     return true;
@@ -8695,13 +8772,16 @@ static uint32_t info_sections(const struct frame *f)
 
 static bool here_info(struct request *r, const struct frame *f)
 {
+    char text[NUT_NAME_MAX + 24];
     r->tell = TELL_INFO;
     r->about = info_sections(f);
     if (r->about == 0) {
         request_say_bulk(r, lit(""));
         return true;
     }
-    request_ask_all(r, lit("*1\r\n$4\r\nINFO\r\n"), NULL, true, NUT_NOBODY);
+    struct bytes name = command_called(r->pool->lexicon, lit("INFO"));
+    size_t len = text_in(text, sizeof text, "*1\r\n$%u\r\n%.*s\r\n", (unsigned)name.len, (int)name.len, name.at);
+    request_ask_all(r, (struct bytes){text, len}, NULL, true, NUT_NOBODY);
     return false;
 }
 
@@ -8731,6 +8811,9 @@ static bool is_like(struct bytes text, struct bytes pattern)
     return p == pattern.len;
 }
 
+#define NAMES_MOST 1024u                    /* words that are looked up for one request */
+#define TOO_MANY_NAMES "-ERR too many names in one command for this proxy\r\n"
+
 /* What clients ask CONFIG for: of the servers, which are taken to be alike, one is asked. */
 static const char config_told[] =
     "appendonly\0databases\0lfu-decay-time\0maxclients\0maxmemory\0maxmemory-policy\0notify-keyspace-events\0"
@@ -8748,8 +8831,12 @@ static bool here_config_get(struct request *r, const struct frame *f)
 {
     struct mem *m = request_mem(r);
     struct queue names = {0}, question = {0};
-    uint32_t n = 0, server = pool_anybody(r->pool);
+    uint32_t n = 0, server = pool_anybody(r->pool, false);
     bool put = true;
+    if (f->argc > NAMES_MOST) {
+        request_say(r, lit(TOO_MANY_NAMES));
+        return true;
+    }
     for (const char *name = config_told; name[0] != '\0'; name = text_nth(name, 1))
         if (config_is_asked(name, f)) {
             put = put && resp_put_word(m, &names, bytes_of(name));
@@ -8944,6 +9031,10 @@ static bool here_command(struct request *r, const struct frame *f)
         request_say(r, lit("-ERR COMMAND LIST is served by this proxy without FILTERBY\r\n"));
         return true;
     }
+    if (f->argc > NAMES_MOST) {
+        request_say(r, lit(TOO_MANY_NAMES));
+        return true;
+    }
     for (uint32_t i = 2; i < f->argc; i++)
         known += command_named(l, frame_arg(f, i)) != NULL;
     if (docs)
@@ -9035,7 +9126,9 @@ static bool request_is_in_multi(struct request *r, const struct command *c)
 {
     struct client *client = r->client;
     uint32_t now = (uint32_t)r->pool->loop->now;    /* it may wrap */
-    struct bytes name = nut_command_name(r->pool->lexicon, c);
+    const struct lexicon *l = r->pool->lexicon;
+    const struct command *original = command_original(l, c);
+    struct bytes name = original == NULL ? lit("") : nut_command_name(l, original);
     char small[NAME_MOST];
     if (bytes_same(name, lit("MULTI"))) {
         client->in_multi = true;
@@ -9044,14 +9137,15 @@ static bool request_is_in_multi(struct request *r, const struct command *c)
     }
     if (!client->in_multi)
         return false;
-    if (now - client->since > MULTI_GRACE_MS || bytes_same(name, lit("DISCARD"))) {
+    bool seen = client->requests == 1 && now - client->since > MULTI_GRACE_MS;  /* only this one is open */
+    if (seen || bytes_same(name, lit("DISCARD"))) {
         client->in_multi = false;
     } else if (bytes_same(name, lit("EXEC"))) {
         client->in_multi = false;
         request_say(r, lit("-EXECABORT Transaction discarded: MULTI is not served by this proxy\r\n"));
         return true;
     } else if (c->way < HERE && c->access != READ) {
-        request_refuse(r, lit("-ERR command"), name_lower(name, small),
+        request_refuse(r, lit("-ERR command"), name_lower(nut_command_name(l, c), small),
                        lit(" was not executed: it stands behind a MULTI, which is not served by this proxy\r\n"));
         return true;
     }
@@ -9120,6 +9214,8 @@ static void request_route(struct request *r, const struct frame *f, struct block
         request_ask_one(r, f, block, server);
 }
 
+#define SCRIPT_MOST (64u << 10)             /* bytes of a script that is shared */
+
 /* A server knows a script by its digest when it has seen it, and clients that have sent it
  * once, for one key, go on with the digest, for others.  So what EVAL brings is loaded on
  * all servers but the one that is `asked`, unless that was done: nobody waits for it.  Who makes a new
@@ -9128,19 +9224,24 @@ static void script_share(struct client *c, const struct frame *f, uint32_t asked
 {
     struct pool *pool = c->pool;
     struct mem *m = &pool->loop->mem;
-    struct bytes head = lit("*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n"), word = resp_raw_words(f, 1, 1);
+    struct bytes word = resp_raw_words(f, 1, 1), name = command_called(pool->lexicon, lit("SCRIPT"));
+    const struct command *load = nut_command_find(pool->lexicon, lit("SCRIPT|LOAD"));
     uint64_t check = check_whole(frame_arg(f, 1));
-    size_t i = 0;
+    char head[NUT_NAME_MAX + 40];
+    size_t i = 0, len = text_in(head, sizeof head, "*3\r\n$%u\r\n%.*s\r\n$4\r\nLOAD\r\n", (unsigned)name.len,
+                                (int)name.len, name.at);
     while (i < countof(pool->script) && pool->script[i] != 0 && pool->script[i] != check)
         i++;
-    if (pool->servers == 1 || i == countof(pool->script) || pool->script[i] == check)
+    if (pool->servers == 1 || i == countof(pool->script) || pool->script[i] == check || word.len > SCRIPT_MOST ||
+        load == NULL || load->way != ALL)
         return;
-    struct block *question = block_take(m, head.len + word.len);
+    struct block *question = block_take(m, len + word.len);
     struct request *r = question == NULL ? NULL : request_new(c);
     if (r != NULL) {
-        copy(question->bytes, head);
-        copy(question->bytes + head.len, word);
-        question->fill = (uint32_t)(head.len + word.len);       /* <= cap */
+        copy(question->bytes, (struct bytes){head, len});
+        copy(question->bytes + len, word);
+        question->fill = (uint32_t)(len + word.len);            /* <= cap */
+        r->tell = TELL_NOBODY;
         r->open++;                          /* until we have left it */
         request_ask_all(r, (struct bytes){question->bytes, question->fill}, question, true, asked);
         request_leave(r);
@@ -9175,7 +9276,7 @@ static void request_ask_redis(struct request *r, const struct frame *f, struct b
     if (c->keys == COUNT2 && command_is_eval(r->pool->lexicon, c))
         script_share(r->client, f, pool_pick(r->pool, ks.n > 0 ? frame_arg(f, ks.first) : lit(PLACEHOLDER)));
     if (c->way == ALL && c->group == GROUP_SCRIPTING)
-        pool_unlearn(r->pool);              /* it may be SCRIPT FLUSH */
+        pool_forget_scripts(r->pool);       /* it may be SCRIPT FLUSH */
     if (c->way == ALL)
         request_ask_all(r, f->text, block, c->access == READ && r->pool->conf->auto_eject_hosts, NUT_NOBODY);
     else
@@ -9294,6 +9395,8 @@ static void request_begin_keys(struct request *r, const struct frame *f, struct 
     r->merge = VALUES;
     if (ks.n > 0)
         r->only.check = nut_check(verb_is_meta(v) ? meta_flag(f, 'O') : quick_arg(f, first));
+    if (verb_is_meta(v))
+        r->only.part = octet(frame_arg(f, 0).at[1]);    /* see mc_meta_line */
     if (verb_is_meta(v) && meta_flag(f, 'q').len > 0) {
         r->merge = frame_arg(f, 0).at[1] == 'g' ? HITS : FAILS;
         r->plain = false;
@@ -9391,6 +9494,9 @@ static void client_drop_frame(struct client *c)
     c->frame = NULL;
 }
 
+#define STRANGER_WORDS 10u                  /* as Redis: who has not given the password ... */
+#define STRANGER_BYTES 16384u               /* ... keeps no memory */
+
 /* One request from the front of `in`; how many bytes it was, 0 if it is not
  * whole or cannot be read. */
 static size_t client_take(struct client *c, struct bytes in)
@@ -9402,6 +9508,8 @@ static size_t client_take(struct client *c, struct bytes in)
                                                      : nut_mc_request(m, f, in);
     size_t used = got == SCAN_DONE ? f->pos : 0;
     bool memory = true;
+    if (got == SCAN_MORE && !c->known && (f->want > STRANGER_WORDS || f->total > STRANGER_BYTES))
+        got = frame_bad(f, "-ERR Protocol error: unauthenticated request is too large\r\n");
     c->conn.hope = got == SCAN_MORE ? f->total : 0;
     if (got == SCAN_MORE) {
         memory = c->frame != NULL || client_keep_frame(c);
@@ -9779,10 +9887,7 @@ static void pool_timers(struct pool *pool)
     }
     while (!list_empty(&pool->doomed) && pool_doom(pool) == 0) {
         struct client *c = container_of(pool->doomed.next, struct client, doomed);
-        list_cut(&c->doomed);
-        c->leaving = true;
-        if (c->requests == 0)
-            conn_finish(&c->conn);
+        client_close(c);
     }
     if (!pool->retired)
         pool_probe(pool, &lane_role);

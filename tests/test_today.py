@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -428,14 +429,18 @@ def test_a_script_that_eval_brings_is_known_to_all_servers(shared):
             assert c.ask("SCRIPT", "FLUSH") == OK
             shared_of("return KEYS[1] -- %d %d" % (resp3, 3), keys, c)
             # Scripts that are gone behind our back are given again when a server misses one.
+            time.sleep(1.1)                         # that it misses one is believed once a second
             for s in servers:
                 s.client().script_flush()
             script = "return KEYS[1] -- %d %d" % (resp3, 3)
             sha = hashlib.sha1(script.encode()).hexdigest()
             assert all(c.ask("EVALSHA", sha, 1, k).startswith(b"-NOSCRIPT") for k in keys)
             shared_of(script, keys, c)
-            big = "return KEYS[1] -- " + "x" * 100000
+            big = "return KEYS[1] -- " + "x" * 60000
             shared_of(big, keys, c)
+            huge = "return KEYS[1] -- " + "x" * 70000       # too large to be given to all
+            assert c.ask("EVAL", huge, 1, keys[0]) == bulk(keys[0])
+            assert any(c.ask("EVALSHA", hashlib.sha1(huge.encode()).hexdigest(), 1, k).startswith(b"-NOSCRIPT") for k in keys)
             for n in range(100):                    # scripts without end are not for all
                 assert c.ask("EVAL", "return %d" % n, 1, "a") == b":%d\r\n" % n
             assert loads() - before < 70 * 4
