@@ -14,7 +14,7 @@ WARN    = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla
 HARDEN  = -fPIE -fstack-protector-strong
 SMALL   = -ffunction-sections -fdata-sections -Wl,--gc-sections -fno-asynchronous-unwind-tables -Wl,-z,noseparate-code
 TRIM    = -fipa-pta -fno-caller-saves -fno-tree-dominator-opts -fno-jump-tables -fno-tree-loop-optimize \
-          -fno-tree-tail-merge                                  # 1.4 KB, and as quick
+          -fno-tree-tail-merge -fno-move-loop-invariants                                  # 1.4 KB, and as quick
 MUSLCC  = musl-gcc
 MULTI  := $(shell gcc -print-multiarch 2>/dev/null)
 INIH    = /usr/lib/$(MULTI)/libinih.a

@@ -1409,8 +1409,8 @@ bool nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, const st
  * ======================================================================== */
 
 static const struct command commands[] = {
-#define ROW(name, arity, first, last, step, keys, way, merge, access, group) \
-    {arity, first, last, step, keys, way, merge, access, GROUP_##group},
+#define ROW(name, arity, first, last, step, keys, way, merge, access) \
+    {arity, first, last, step, keys, way, merge, access},
     NUT_COMMANDS(ROW)
 #undef ROW
 };
@@ -3616,7 +3616,7 @@ static const char *own_command(struct conf *c, struct own_list *list, struct byt
         if (!own_number(own_word(&line), &n[i]))
             return "takes a name and four numbers: arity, first key, last key, step";
     struct command row = {.arity = n[0], .first = n[1], .last = n[2], .step = n[3], .keys = n[1] > 0 ? SPAN : NONE,
-                          .way = n[1] > 0 ? ONE : ANY, .access = OTHER, .group = GROUP_MODULE};
+                          .way = n[1] > 0 ? ONE : ANY, .access = OTHER};
     int words = n[0] < 0 ? -n[0] : n[0], last = n[2] < 0 ? words + n[2] : n[2];
     if (own_word(&line).len > 0 || n[0] == 0 || n[1] < 0 || n[3] < 0)
         return "takes a name and four numbers: arity, first key, last key, step";
@@ -3827,7 +3827,8 @@ static void conf_take(struct conf *c, struct pool_conf *p, const char *name, str
     }
     bool list = keys[i].kind == SERVERS || keys[i].kind == OWN;
     if (seen[i] > 0 && !(list && item)) {
-        conf_tell(c, line, "directive \"%s\" is a duplicate%s", name, "");
+        conf_tell(c, line, "directive \"%s\" is a duplicate%s", name,
+                  list ? ": more for it stands on indented lines below the first" : "");
         return;
     }
     seen[i] = line;
@@ -7375,7 +7376,7 @@ static void client_deliver(struct client *c)
     if (r != NULL && r->plain && r->reply.len >= FLOW_FROM && !r->silent)
         request_begin_reply(r);
     if (r == NULL) {
-        if (c->in_multi)
+        if (c->in_multi && c->conn.paused != 0)
             c->since = (uint32_t)c->pool->loop->now;        /* it is read on, and may see that it was refused */
         c->barrier = false;
         client_move(c);
@@ -7508,7 +7509,7 @@ static void request_say_pen(struct request *r, struct pen *pen)
 __attribute__((format(printf, 2, 3)))
 static void pen_write(struct pen *pen, const char *format, ...)
 {
-    char text[256];
+    char text[512];
     va_list args;
     va_start(args, format);
     size_t len = text_in_args(text, sizeof text, format, args);
@@ -7714,6 +7715,11 @@ static void tell_info(struct request *r)
             pen_write(&pen, "%s# %s\r\n", pen.out.len > 0 ? "\r\n" : "",
                       text_nth(info_section_names, infos[i].section));
         info_write(&pen, r, &sum, i);
+    }
+    for (uint32_t i = 0; (r->about >> INFO_PROXY & 1) != 0 && i < r->pool->servers; i++) {
+        pen_write(&pen, "server%u:state=%s,name=", i, r->pool->server[i].down ? "down" : "up");
+        pen_put(&pen, r->pool->member[i].name);
+        pen_put(&pen, lit("\r\n"));
     }
     request_say_pen(r, &pen);
 }
@@ -8403,7 +8409,7 @@ static struct bytes refusal_reason(enum way way)
     case ADMIN:   return lit("it concerns one server by itself\r\n");
     case ONE: case EACH: case ANY: case ALL: case HERE: case SUBS: case NEVER: case UNKNOWN: break;
     }
-    return lit("it is not built\r\n");
+    return lit("nutproxy does not have it\r\n");
 }
 
 static void request_refuse_way(struct request *r, struct bytes name, enum way way)
@@ -8602,8 +8608,11 @@ static void client_tell(struct pen *pen, const struct client *c)
         pen_put(pen, bytes_of(label[i]));
         pen_put(pen, client_about(c, i));
     }
-    pen_write(pen, " db=%lld flags=N sub=0 psub=0 multi=-1 user=default resp=%c\n",
-              (long long)c->pool->conf->redis_db, c->resp3 ? '3' : '2');
+    /* Some libraries do not read a line that lacks one of these, though we have nothing to tell. */
+    pen_write(pen, " db=%lld flags=N sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0"
+              " omem=%llu tot-mem=%llu events=r cmd=NULL user=default redir=-1 resp=%c\n",
+              (long long)c->pool->conf->redis_db, (unsigned long long)c->conn.out.len,
+              (unsigned long long)(sizeof *c + c->conn.out.len + c->held), c->resp3 ? '3' : '2');
 }
 
 static bool here_client_info(struct request *r, const struct frame *f)
@@ -8937,45 +8946,23 @@ static void say_command(struct request *r, const struct command *c)
         }
 }
 
-static void say_command_docs(struct request *r, const struct command *c)
-{
-    static const char groups[] =
-        "array\0bitmap\0cluster\0connection\0generic\0geo\0hash\0hyperloglog\0list\0module\0pathhash\0pubsub\0"
-        "scripting\0server\0set\0stream\0string\0transactions\0sorted-set";
-    char small[NAME_MOST];
-    request_say_bulk(r, name_lower(nut_command_name(r->pool->lexicon, c), small));
-    request_say_map(r, 2);
-    request_say_text(r, "summary");
-    request_say_text(r, c->way == HERE || c->way == SUBS ? "Answered by nutproxy, or passed on by subcommand."
-                      : c->way == ALL ? "Passed on to all servers; their replies are merged."
-                      : c->way == EACH ? "Split over the servers of its keys; their replies are merged."
-                      : "Passed on to the server of its keys.");
-    request_say_text(r, "group");
-    request_say_text(r, text_nth(groups, c->group));
-}
-
-/* COMMAND, COUNT, LIST, and DOCS and INFO without names: of all. */
+/* COMMAND, COUNT, LIST, and INFO without names: of all. */
 static bool say_commands(struct request *r, struct bytes what)
 {
     const struct lexicon *l = r->pool->lexicon;
     char small[NAME_MOST];
     uint32_t served = 0, rows = (uint32_t)countof(commands) + l->owns;
-    bool docs = same_word(what, lit("docs")), list = same_word(what, lit("list"));
+    bool list = same_word(what, lit("list"));
     for (uint32_t i = 0; i < rows; i++)
         served += command_told(l, i) != NULL;
     if (same_word(what, lit("count"))) {
         request_say_number(r, ':', served);
         return true;
     }
-    if (docs)
-        request_say_map(r, served);
-    else
-        request_say_number(r, '*', served);
+    request_say_number(r, '*', served);
     for (uint32_t i = 0; i < rows; i++) {
         const struct command *c = command_told(l, i);
-        if (c != NULL && docs)
-            say_command_docs(r, c);
-        else if (c != NULL && list)
+        if (c != NULL && list)
             request_say_bulk(r, name_lower(nut_command_name(l, c), small));
         else if (c != NULL)
             say_command(r, c);
@@ -9023,8 +9010,6 @@ static bool here_getkeys(struct request *r, const struct frame *f)
 static bool here_command(struct request *r, const struct frame *f)
 {
     const struct lexicon *l = r->pool->lexicon;
-    bool docs = f->argc > 1 && same_word(frame_arg(f, 1), lit("docs"));
-    uint32_t known = 0;
     if (f->argc < 3)
         return say_commands(r, f->argc == 1 ? lit("") : frame_arg(f, 1));
     if (same_word(frame_arg(f, 1), lit("list"))) {
@@ -9035,19 +9020,12 @@ static bool here_command(struct request *r, const struct frame *f)
         request_say(r, lit(TOO_MANY_NAMES));
         return true;
     }
-    for (uint32_t i = 2; i < f->argc; i++)
-        known += command_named(l, frame_arg(f, i)) != NULL;
-    if (docs)
-        request_say_map(r, known);
-    else
-        request_say_number(r, '*', f->argc - 2);
+    request_say_number(r, '*', f->argc - 2);
     for (uint32_t i = 2; i < f->argc; i++) {
         const struct command *c = command_named(l, frame_arg(f, i));
-        if (c != NULL && docs)
-            say_command_docs(r, c);
-        else if (c != NULL)
+        if (c != NULL)
             say_command(r, c);
-        else if (!docs)
+        else
             request_say(r, r->resp3 ? lit("_\r\n") : lit("*-1\r\n"));
     }
     return true;
@@ -9069,7 +9047,6 @@ static bool here_command(struct request *r, const struct frame *f)
     _( "CLIENT|SETNAME",   SETNAME,  here_client_setname  ) \
     _( "COMMAND",          COMMAND,  here_command         ) \
     _( "COMMAND|COUNT",    COUNT,    here_command         ) \
-    _( "COMMAND|DOCS",     DOCS,     here_command         ) \
     _( "COMMAND|GETKEYS",  GETKEYS,  here_getkeys         ) \
     _( "COMMAND|INFO",     ROWS,     here_command         ) \
     _( "COMMAND|LIST",     NAMES,    here_command         ) \
@@ -9207,6 +9184,8 @@ static void request_route(struct request *r, const struct frame *f, struct block
         server = request_one_server(r, f, ks, c);
     } else {
         server = pool_pick(r->pool, ks.n > 0 ? mc_key(f, room) : lit(PLACEHOLDER));
+        if (ks.n == 0 && server != NUT_NOBODY && r->pool->server[server].down)
+            server = pool_anybody(r->pool, false);          /* the version, which any can tell */
     }
     if (server == NUT_NOBODY)
         request_nobody(r);
@@ -9275,7 +9254,7 @@ static void request_ask_redis(struct request *r, const struct frame *f, struct b
     r->writes = c->access == WRITE || (c->way == ALL && c->access != READ);
     if (c->keys == COUNT2 && command_is_eval(r->pool->lexicon, c))
         script_share(r->client, f, pool_pick(r->pool, ks.n > 0 ? frame_arg(f, ks.first) : lit(PLACEHOLDER)));
-    if (c->way == ALL && c->group == GROUP_SCRIPTING)
+    if (c->way == ALL && c->access == OTHER)
         pool_forget_scripts(r->pool);       /* it may be SCRIPT FLUSH */
     if (c->way == ALL)
         request_ask_all(r, f->text, block, c->access == READ && r->pool->conf->auto_eject_hosts, NUT_NOBODY);
@@ -9506,10 +9485,11 @@ static size_t client_take(struct client *c, struct bytes in)
     struct frame *f = c->frame != NULL ? c->frame : &w->frame;
     enum scan got = c->pool->conf->protocol == REDIS ? nut_resp_request(m, f, in)
                                                      : nut_mc_request(m, f, in);
-    size_t used = got == SCAN_DONE ? f->pos : 0;
     bool memory = true;
-    if (got == SCAN_MORE && !c->known && (f->want > STRANGER_WORDS || f->total > STRANGER_BYTES))
-        got = frame_bad(f, "-ERR Protocol error: unauthenticated request is too large\r\n");
+    if (got != SCAN_BAD && !c->known && (f->want > STRANGER_WORDS || most_of(f->total, f->pos) > STRANGER_BYTES))
+        got = frame_bad(f, f->want > STRANGER_WORDS ? "-ERR Protocol error: unauthenticated multibulk length\r\n"
+                                                    : "-ERR Protocol error: unauthenticated bulk length\r\n");
+    size_t used = got == SCAN_DONE ? f->pos : 0;
     c->conn.hope = got == SCAN_MORE ? f->total : 0;
     if (got == SCAN_MORE) {
         memory = c->frame != NULL || client_keep_frame(c);

@@ -54,8 +54,8 @@
  * itself included (-n: at least n; a module tells nobody how many, so -2 mostly); FIRST,
  * LAST and STEP say where keys stand (LAST counted from the end where negative), as the
  * server's own COMMAND has it; KEYS how they are really found; WAY who answers; MERGE how
- * the replies of several servers become one; ACCESS what it does to data; GROUP as in
- * Redis' documentation.  "CLIENT|ID" is the subcommand ID of CLIENT.
+ * the replies of several servers become one; ACCESS what it does to data.  "CLIENT|ID" is
+ * the subcommand ID of CLIENT.
  *
  *   keys   NONE     it has none              way    ONE      the server of its keys; all
  *          SPAN     FIRST..LAST by STEP                      of them must be on one
@@ -79,546 +79,546 @@
  *          ALL_OK   +OK unless one failed           FOUND    the first that is not null
  */
 #define NUT_COMMANDS(_) \
-/*     name                     arity first last step   keys     way      merge   access group        */ \
-    _( "ACL",                     -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "APPEND",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "ARCOUNT",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARDEL",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
-    _( "ARDELRANGE",              -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
-    _( "ARGET",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARGETRANGE",               4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARGREP",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARINFO",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARINSERT",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
-    _( "ARLASTITEMS",             -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARLEN",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARMGET",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARMSET",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
-    _( "ARNEXT",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "AROP",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARRING",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
-    _( "ARSCAN",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ARRAY        ) \
-    _( "ARSEEK",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
-    _( "ARSET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ARRAY        ) \
-    _( "ASKING",                   1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CLUSTER      ) \
-    _( "AUTH",                    -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "BACKUP",                  -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "BF.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "BF.CARD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "BF.EXISTS",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "BF.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "BF.INSERT",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "BF.LOAD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "BF.LOADCHUNK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "BF.MADD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "BF.MEXISTS",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "BF.RESERVE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "BF.SCANDUMP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "BGREWRITEAOF",             1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "BGSAVE",                  -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "BITCOUNT",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
-    _( "BITFIELD",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, BITMAP       ) \
-    _( "BITFIELD_RO",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
-    _( "BITOP",                   -4,   2,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, BITMAP       ) \
-    _( "BITPOS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
-    _( "BITRANGEINTARRAY",        -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
-    _( "BLESS",                   -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, GENERIC      ) \
-    _( "BLESS|CLEAR",              4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "BLESS|GET",                3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "BLESS|HELP",               2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, GENERIC      ) \
-    _( "BLESS|SCAN",              -4,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  GENERIC      ) \
-    _( "BLESS|SET",                4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "BLMOVE",                   6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
-    _( "BLMOVEM",                 -6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
-    _( "BLMPOP",                  -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
-    _( "BLPOP",                   -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
-    _( "BRPOP",                   -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
-    _( "BRPOPLPUSH",               4,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, LIST         ) \
-    _( "BZMOVE",                  -5,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
-    _( "BZMPOP",                  -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
-    _( "BZPOPMAX",                -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
-    _( "BZPOPMIN",                -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE, ZSET         ) \
-    _( "CF.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CF.ADDNX",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CF.COMPACT",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CF.COUNT",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "CF.DEL",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CF.EXISTS",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "CF.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "CF.INSERT",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CF.INSERTNX",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CF.LOADCHUNK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CF.MEXISTS",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "CF.RESERVE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CF.SCANDUMP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "CLIENT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|CACHING",           3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|CAPA",             -3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|GETNAME",           2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|GETREDIR",          2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|ID",                2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|IMPORT-SOURCE",     3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|INFO",              2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|KILL",             -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|LIST",             -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|NO-EVICT",          3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|NO-TOUCH",          3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|PAUSE",            -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|REPLY",             3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|SETINFO",           4,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|SETNAME",           3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|TRACKING",         -3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|TRACKINGINFO",      2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|UNBLOCK",          -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLIENT|UNPAUSE",           2,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, CONNECTION   ) \
-    _( "CLUSTER",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, CLUSTER      ) \
-    _( "CLUSTERSCAN",             -2,   1,   1,  1,   SPAN,    WHOLE,   AS_IS,  READ,  CLUSTER      ) \
-    _( "CMS.INCRBY",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CMS.INFO",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "CMS.INITBYDIM",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CMS.INITBYPROB",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CMS.MERGE",               -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "CMS.QUERY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "COMMAND",                 -1,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SERVER       ) \
-    _( "COMMAND|COUNT",            2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
-    _( "COMMAND|DOCS",            -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
-    _( "COMMAND|GETKEYS",         -4,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
-    _( "COMMAND|GETKEYSANDFLAGS",  -4,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER, SERVER       ) \
-    _( "COMMAND|HELP",             2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SERVER       ) \
-    _( "COMMAND|INFO",            -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
-    _( "COMMAND|LIST",            -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
-    _( "COMMANDLOG",              -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "CONFIG",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SERVER       ) \
-    _( "CONFIG|GET",              -3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
-    _( "CONFIG|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SERVER       ) \
-    _( "CONFIG|RESETSTAT",         2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "CONFIG|REWRITE",           2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "CONFIG|SET",              -4,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "COPY",                    -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "DBSIZE",                   1,   0,   0,  0,   NONE,    ALL,     SUM,    READ,  SERVER       ) \
-    _( "DEBUG",                   -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "DECR",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "DECRBY",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "DEL",                     -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE, GENERIC      ) \
-    _( "DELEX",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "DELIFEQ",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "DIGEST",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
-    _( "DISCARD",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
-    _( "DUMP",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "ECHO",                     2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "EVAL",                    -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER, SCRIPTING    ) \
-    _( "EVALSHA",                 -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER, SCRIPTING    ) \
-    _( "EVALSHA_RO",              -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ,  SCRIPTING    ) \
-    _( "EVAL_RO",                 -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ,  SCRIPTING    ) \
-    _( "EXEC",                     1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
-    _( "EXISTS",                  -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ,  GENERIC      ) \
-    _( "EXPIRE",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "EXPIREAT",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "EXPIRETIME",               2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "FAILOVER",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "FCALL",                   -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER, SCRIPTING    ) \
-    _( "FCALL_RO",                -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ,  SCRIPTING    ) \
-    _( "FLUSHALL",                -1,   0,   0,  0,   NONE,    FLUSH,   ALL_OK, WRITE, SERVER       ) \
-    _( "FLUSHDB",                 -1,   0,   0,  0,   NONE,    FLUSH,   ALL_OK, WRITE, SERVER       ) \
-    _( "FT.AGGREGATE",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.ALIASADD",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.ALIASDEL",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.ALIASLIST",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.ALIASUPDATE",          -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.ALTER",                -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.CONFIG",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.CREATE",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.CURSOR",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.DICTADD",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.DICTDEL",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.DICTDUMP",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.DROPINDEX",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.EXPLAIN",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.EXPLAINCLI",           -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.HYBRID",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.INFO",                 -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.PROFILE",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.SEARCH",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.SPELLCHECK",           -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.SUGADD",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "FT.SUGDEL",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "FT.SUGGET",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "FT.SUGLEN",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "FT.SYNDUMP",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.SYNUPDATE",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT.TAGVALS",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FT._LIST",                -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER, MODULE       ) \
-    _( "FUNCTION",                -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SCRIPTING    ) \
-    _( "FUNCTION|DELETE",          3,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE, SCRIPTING    ) \
-    _( "FUNCTION|DUMP",            2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SCRIPTING    ) \
-    _( "FUNCTION|FLUSH",          -2,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE, SCRIPTING    ) \
-    _( "FUNCTION|HELP",            2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SCRIPTING    ) \
-    _( "FUNCTION|KILL",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SCRIPTING    ) \
-    _( "FUNCTION|LIST",           -2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SCRIPTING    ) \
-    _( "FUNCTION|LOAD",           -3,   0,   0,  0,   NONE,    ALL,     SAME,   WRITE, SCRIPTING    ) \
-    _( "FUNCTION|RESTORE",        -3,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE, SCRIPTING    ) \
-    _( "FUNCTION|STATS",           2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SCRIPTING    ) \
-    _( "GEOADD",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GEO          ) \
-    _( "GEODIST",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
-    _( "GEOHASH",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
-    _( "GEOPOS",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
-    _( "GEORADIUS",               -6,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE, GEO          ) \
-    _( "GEORADIUSBYMEMBER",       -5,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE, GEO          ) \
-    _( "GEORADIUSBYMEMBER_RO",    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
-    _( "GEORADIUS_RO",            -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
-    _( "GEOSEARCH",               -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GEO          ) \
-    _( "GEOSEARCHSTORE",          -8,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GEO          ) \
-    _( "GET",                      2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
-    _( "GETBIT",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  BITMAP       ) \
-    _( "GETDEL",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "GETEX",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "GETRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
-    _( "GETSET",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "HDEL",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HELLO",                   -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "HEXISTS",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HEXPIRE",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HEXPIREAT",               -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HEXPIRETIME",             -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HGET",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HGETALL",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HGETDEL",                 -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HGETEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HIMPORT",                 -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, HASH         ) \
-    _( "HINCRBY",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HINCRBYFLOAT",             4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HKEYS",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HMGET",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HMSET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HOTKEYS",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "HPERSIST",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HPEXPIRE",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HPEXPIREAT",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HPEXPIRETIME",            -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HPTTL",                   -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HRANDFIELD",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HSET",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HSETEX",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HSETNX",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HASH         ) \
-    _( "HSTRLEN",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HTTL",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "HVALS",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  HASH         ) \
-    _( "INCR",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "INCRBY",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "INCRBYFLOAT",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "INCREX",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "INFO",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
-    _( "JSON.ARRAPPEND",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.ARRINDEX",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.ARRINSERT",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.ARRLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.ARRPOP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.ARRTRIM",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.CLEAR",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.DEBUG",              -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.DEL",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.FORGET",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.GET",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.MERGE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.MGET",               -3,   1,  -2,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.MSET",               -4,   1,  -1,  3,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.NUMINCRBY",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.NUMMULTBY",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.OBJKEYS",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.OBJLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.RESP",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.SET",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.STRAPPEND",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.STRLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "JSON.TOGGLE",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "JSON.TYPE",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "KEYS",                     2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ,  GENERIC      ) \
-    _( "LASTSAVE",                 1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "LATENCY",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "LCS",                     -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
-    _( "LINDEX",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
-    _( "LINSERT",                  5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
-    _( "LMOVE",                    5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LMOVEM",                  -5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LMPOP",                   -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LOLWUT",                  -1,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ,  SERVER       ) \
-    _( "LPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LPOS",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
-    _( "LPUSH",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LPUSHX",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LRANGE",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  LIST         ) \
-    _( "LREM",                     4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LSET",                     4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "LTRIM",                    4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "MEMORY",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SERVER       ) \
-    _( "MEMORY|DOCTOR",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "MEMORY|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SERVER       ) \
-    _( "MEMORY|MALLOC-STATS",      2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "MEMORY|PURGE",             2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "MEMORY|STATS",             2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "MEMORY|USAGE",            -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  SERVER       ) \
-    _( "MGET",                    -2,   1,  -1,  1,   SPAN,    EACH,    ZIP,    READ,  STRING       ) \
-    _( "MIGRATE",                 -6,   3,   3,  1,   SPAN,    ADMIN,   AS_IS,  WRITE, GENERIC      ) \
-    _( "MODULE",                  -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "MONITOR",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, SERVER       ) \
-    _( "MOVE",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "MSET",                    -3,   1,  -1,  2,   SPAN,    EACH,    ALL_OK, WRITE, STRING       ) \
-    _( "MSETEX",                  -4,   0,   0,  0,   PAIRS1,  ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "MSETNX",                  -3,   1,  -1,  2,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "MULTI",                    1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
-    _( "OBJECT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, GENERIC      ) \
-    _( "OBJECT|ENCODING",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "OBJECT|FREQ",              3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "OBJECT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, GENERIC      ) \
-    _( "OBJECT|IDLETIME",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "OBJECT|REFCOUNT",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "PERSIST",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "PEXPIRE",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "PEXPIREAT",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "PEXPIRETIME",              2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "PFADD",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HLL          ) \
-    _( "PFCOUNT",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  HLL          ) \
-    _( "PFDEBUG",                  3,   2,   2,  1,   SPAN,    ADMIN,   AS_IS,  WRITE, HLL          ) \
-    _( "PFMERGE",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, HLL          ) \
-    _( "PFSELFTEST",               1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, HLL          ) \
-    _( "PHCARD",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
-    _( "PHDEL",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PATHHASH     ) \
-    _( "PHDELPREFIX",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PATHHASH     ) \
-    _( "PHEXISTS",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
-    _( "PHGET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
-    _( "PHGETALL",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
-    _( "PHLONGEST",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
-    _( "PHMGET",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
-    _( "PHMSET",                  -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PATHHASH     ) \
-    _( "PHPREFIXES",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
-    _( "PHSCAN",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  PATHHASH     ) \
-    _( "PHSET",                   -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PATHHASH     ) \
-    _( "PING",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "PSETEX",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "PSUBSCRIBE",              -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
-    _( "PSYNC",                   -3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "PTTL",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "PUBLISH",                  3,   0,   0,  0,   WORD1,   ONE,     AS_IS,  WRITE, PUBSUB       ) \
-    _( "PUBSUB",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, PUBSUB       ) \
-    _( "PUBSUB|CHANNELS",         -2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ,  PUBSUB       ) \
-    _( "PUBSUB|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, PUBSUB       ) \
-    _( "PUBSUB|NUMPAT",            2,   0,   0,  0,   NONE,    ALL,     SUM,    READ,  PUBSUB       ) \
-    _( "PUBSUB|NUMSUB",           -2,   0,   0,  0,   REST2,   ONE,     AS_IS,  OTHER, PUBSUB       ) \
-    _( "PUBSUB|SHARDCHANNELS",    -2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ,  PUBSUB       ) \
-    _( "PUBSUB|SHARDNUMSUB",      -2,   0,   0,  0,   REST2,   ONE,     AS_IS,  OTHER, PUBSUB       ) \
-    _( "PUNSUBSCRIBE",            -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
-    _( "QUIT",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "RANDOMKEY",                1,   0,   0,  0,   NONE,    ALL,     FOUND,  READ,  GENERIC      ) \
-    _( "READONLY",                 1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CLUSTER      ) \
-    _( "READWRITE",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, CLUSTER      ) \
-    _( "RENAME",                   3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "RENAMENX",                 3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "REPLCONF",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "REPLICAOF",                3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "RESET",                    1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "RESTORE",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "RESTORE-ASKING",          -4,   1,   1,  1,   SPAN,    ADMIN,   AS_IS,  WRITE, SERVER       ) \
-    _( "ROLE",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "RPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "RPOPLPUSH",                3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "RPUSH",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "RPUSHX",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, LIST         ) \
-    _( "SADD",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SADDEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SAVE",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "SCAN",                    -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  READ,  GENERIC      ) \
-    _( "SCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SCRIPT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SCRIPTING    ) \
-    _( "SCRIPT|DEBUG",             3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, SCRIPTING    ) \
-    _( "SCRIPT|EXISTS",           -3,   0,   0,  0,   NONE,    ALL,     LEAST,  OTHER, SCRIPTING    ) \
-    _( "SCRIPT|FLUSH",            -2,   0,   0,  0,   NONE,    ALL,     ALL_OK, OTHER, SCRIPTING    ) \
-    _( "SCRIPT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SCRIPTING    ) \
-    _( "SCRIPT|KILL",              2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SCRIPTING    ) \
-    _( "SCRIPT|LOAD",              3,   0,   0,  0,   NONE,    ALL,     SAME,   OTHER, SCRIPTING    ) \
-    _( "SCRIPT|SHOW",              3,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ,  SCRIPTING    ) \
-    _( "SDIFF",                   -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SDIFFCARD",               -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  SET          ) \
-    _( "SDIFFSTORE",              -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SELECT",                   2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, CONNECTION   ) \
-    _( "SET",                     -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "SETBIT",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, BITMAP       ) \
-    _( "SETEX",                    4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "SETNX",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "SETRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STRING       ) \
-    _( "SEXPIRE",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SEXPIREAT",               -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SEXPIRETIME",             -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SHUTDOWN",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "SINTER",                  -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SINTERCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  SET          ) \
-    _( "SINTERSTORE",             -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SISMEMBER",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SLAVEOF",                  3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "SLOWLOG",                 -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, SERVER       ) \
-    _( "SLOWLOG|GET",             -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "SLOWLOG|HELP",             2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, SERVER       ) \
-    _( "SLOWLOG|LEN",              2,   0,   0,  0,   NONE,    ALL,     SUM,    READ,  SERVER       ) \
-    _( "SLOWLOG|RESET",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "SMEMBERS",                 2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SMISMEMBER",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SMOVE",                    4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SORT",                    -2,   1,   1,  1,   SORT,    ONE,     AS_IS,  WRITE, GENERIC      ) \
-    _( "SORT_RO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "SPERSIST",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SPEXPIRE",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SPEXPIREAT",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SPEXPIRETIME",            -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SPTTL",                   -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SPUBLISH",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, PUBSUB       ) \
-    _( "SRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SREM",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SSUBSCRIBE",              -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
-    _( "STRLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
-    _( "STTL",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SUBSCRIBE",               -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
-    _( "SUBSTR",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STRING       ) \
-    _( "SUNION",                  -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ,  SET          ) \
-    _( "SUNIONCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  SET          ) \
-    _( "SUNIONSTORE",             -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE, SET          ) \
-    _( "SUNSUBSCRIBE",            -1,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
-    _( "SWAPDB",                   3,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE, SERVER       ) \
-    _( "SYNC",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER, SERVER       ) \
-    _( "TDIGEST.ADD",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TDIGEST.BYRANK",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.BYREVRANK",       -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.CDF",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.CREATE",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TDIGEST.INFO",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.MAX",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.MERGE",           -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TDIGEST.MIN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.QUANTILE",        -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.RANK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.RESET",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TDIGEST.REVRANK",         -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TDIGEST.TRIMMED_MEAN",    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TIME",                     1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER, SERVER       ) \
-    _( "TOPK.ADD",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TOPK.COUNT",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TOPK.INCRBY",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TOPK.INFO",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TOPK.LIST",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TOPK.QUERY",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TOPK.RESERVE",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TOUCH",                   -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ,  GENERIC      ) \
-    _( "TRIMSLOTS",               -5,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  WRITE, SERVER       ) \
-    _( "TS.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.ALTER",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.CREATE",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.CREATERULE",           -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.DECRBY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.DEL",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.DELETERULE",           -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.GET",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TS.INCRBY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TS.MADD",                 -4,   1,  -1,  3,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "TS.MGET",                 -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
-    _( "TS.MRANGE",               -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
-    _( "TS.MREVRANGE",            -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
-    _( "TS.NRANGE",               -5,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TS.NREVRANGE",            -5,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TS.QUERYINDEX",           -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
-    _( "TS.QUERYLABELS",          -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ,  MODULE       ) \
-    _( "TS.RANGE",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TS.READ",                 -3,   1,   1,  1,   SPAN,    BLOCKS,  AS_IS,  READ,  MODULE       ) \
-    _( "TS.REVRANGE",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "TTL",                      2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "TYPE",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  GENERIC      ) \
-    _( "UNLINK",                  -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE, GENERIC      ) \
-    _( "UNSUBSCRIBE",             -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, PUBSUB       ) \
-    _( "UNWATCH",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
-    _( "VADD",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "VCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VDIM",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VEMB",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VGETATTR",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VINFO",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VISMEMBER",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VLINKS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "VREM",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "VSETATTR",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, MODULE       ) \
-    _( "VSIM",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  MODULE       ) \
-    _( "WAIT",                     3,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  OTHER, GENERIC      ) \
-    _( "WAITAOF",                  4,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  OTHER, GENERIC      ) \
-    _( "WATCH",                   -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER, TRANSACTIONS ) \
-    _( "XACK",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XACKDEL",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XADD",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XAUTOCLAIM",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XCFGSET",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XCLAIM",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XDEL",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XDELEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XGROUP",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, STREAM       ) \
-    _( "XGROUP|CREATE",           -5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XGROUP|CREATECONSUMER",    5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XGROUP|DELCONSUMER",       5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XGROUP|DESTROY",           4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XGROUP|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, STREAM       ) \
-    _( "XGROUP|SETID",            -5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XIDMPRECORD",              5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XINFO",                   -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER, STREAM       ) \
-    _( "XINFO|CONSUMERS",          4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
-    _( "XINFO|GROUPS",             3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
-    _( "XINFO|HELP",               2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER, STREAM       ) \
-    _( "XINFO|STREAM",            -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
-    _( "XLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
-    _( "XNACK",                   -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XPENDING",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
-    _( "XRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
-    _( "XREAD",                   -4,   0,   0,  0,   STREAMS, ONE,     AS_IS,  READ,  STREAM       ) \
-    _( "XREADGROUP",              -7,   0,   0,  0,   STREAMS, ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XREVRANGE",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  STREAM       ) \
-    _( "XSETID",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "XTRIM",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, STREAM       ) \
-    _( "ZADD",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZCOUNT",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZDIFF",                   -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZDIFFSTORE",              -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZINCRBY",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZINTER",                  -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZINTERCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZINTERSTORE",             -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZLEXCOUNT",                4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZMOVE",                   -4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZMOVEMEMBER",             -6,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZMPOP",                   -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZMSCORE",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZPOPMAX",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZPOPMIN",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZRANGEBYLEX",             -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZRANGEBYSCORE",           -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZRANGESTORE",             -5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZRANK",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZREM",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZREMRANGEBYLEX",           4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZREMRANGEBYRANK",          4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZREMRANGEBYSCORE",         4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE, ZSET         ) \
-    _( "ZREVRANGE",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZREVRANGEBYLEX",          -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZREVRANGEBYSCORE",        -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZREVRANK",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZSCORE",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZUNION",                  -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ,  ZSET         ) \
-    _( "ZUNIONSTORE",             -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE, ZSET         )
+/*     name                     arity first last step   keys     way      merge   access      */ \
+    _( "ACL",                     -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "APPEND",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ARCOUNT",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARDEL",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ARDELRANGE",              -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ARGET",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARGETRANGE",               4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARGREP",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARINFO",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARINSERT",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ARLASTITEMS",             -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARLEN",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARMGET",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARMSET",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ARNEXT",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "AROP",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARRING",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ARSCAN",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ARSEEK",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ARSET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ASKING",                   1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "AUTH",                    -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "BACKUP",                  -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "BF.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BF.CARD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BF.EXISTS",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BF.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BF.INSERT",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BF.LOAD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BF.LOADCHUNK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BF.MADD",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BF.MEXISTS",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BF.RESERVE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BF.SCANDUMP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BGREWRITEAOF",             1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "BGSAVE",                  -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "BITCOUNT",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BITFIELD",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BITFIELD_RO",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BITOP",                   -4,   2,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BITPOS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BITRANGEINTARRAY",        -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BLESS",                   -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "BLESS|CLEAR",              4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BLESS|GET",                3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "BLESS|HELP",               2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "BLESS|SCAN",              -4,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "BLESS|SET",                4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "BLMOVE",                   6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BLMOVEM",                 -6,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BLMPOP",                  -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BLPOP",                   -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BRPOP",                   -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BRPOPLPUSH",               4,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BZMOVE",                  -5,   1,   2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BZMPOP",                  -5,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BZPOPMAX",                -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "BZPOPMIN",                -3,   1,  -2,  1,   SPAN,    BLOCKS,  AS_IS,  WRITE ) \
+    _( "CF.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CF.ADDNX",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CF.COMPACT",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CF.COUNT",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "CF.DEL",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CF.EXISTS",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "CF.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "CF.INSERT",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CF.INSERTNX",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CF.LOADCHUNK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CF.MEXISTS",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "CF.RESERVE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CF.SCANDUMP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "CLIENT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "CLIENT|CACHING",           3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "CLIENT|CAPA",             -3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "CLIENT|GETNAME",           2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|GETREDIR",          2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "CLIENT|ID",                2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|IMPORT-SOURCE",     3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "CLIENT|INFO",              2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|KILL",             -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER ) \
+    _( "CLIENT|LIST",             -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|NO-EVICT",          3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|NO-TOUCH",          3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|PAUSE",            -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER ) \
+    _( "CLIENT|REPLY",             3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|SETINFO",           4,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|SETNAME",           3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CLIENT|TRACKING",         -3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "CLIENT|TRACKINGINFO",      2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "CLIENT|UNBLOCK",          -3,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER ) \
+    _( "CLIENT|UNPAUSE",           2,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER ) \
+    _( "CLUSTER",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "CLUSTERSCAN",             -2,   1,   1,  1,   SPAN,    WHOLE,   AS_IS,  READ  ) \
+    _( "CMS.INCRBY",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CMS.INFO",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "CMS.INITBYDIM",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CMS.INITBYPROB",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "CMS.MERGE",               -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE ) \
+    _( "CMS.QUERY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "COMMAND",                 -1,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "COMMAND|COUNT",            2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "COMMAND|DOCS",            -2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "COMMAND|GETKEYS",         -4,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "COMMAND|GETKEYSANDFLAGS",  -4,   0,   0,  0,   NONE,    NEVER,   AS_IS,  OTHER ) \
+    _( "COMMAND|HELP",             2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "COMMAND|INFO",            -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "COMMAND|LIST",            -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "COMMANDLOG",              -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "CONFIG",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "CONFIG|GET",              -3,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "CONFIG|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "CONFIG|RESETSTAT",         2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "CONFIG|REWRITE",           2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "CONFIG|SET",              -4,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "COPY",                    -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "DBSIZE",                   1,   0,   0,  0,   NONE,    ALL,     SUM,    READ  ) \
+    _( "DEBUG",                   -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "DECR",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "DECRBY",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "DEL",                     -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE ) \
+    _( "DELEX",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "DELIFEQ",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "DIGEST",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "DISCARD",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "DUMP",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ECHO",                     2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "EVAL",                    -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
+    _( "EVALSHA",                 -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
+    _( "EVALSHA_RO",              -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
+    _( "EVAL_RO",                 -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
+    _( "EXEC",                     1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "EXISTS",                  -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ  ) \
+    _( "EXPIRE",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "EXPIREAT",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "EXPIRETIME",               2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "FAILOVER",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "FCALL",                   -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  OTHER ) \
+    _( "FCALL_RO",                -3,   0,   0,  0,   COUNT2,  ONE,     AS_IS,  READ  ) \
+    _( "FLUSHALL",                -1,   0,   0,  0,   NONE,    FLUSH,   ALL_OK, WRITE ) \
+    _( "FLUSHDB",                 -1,   0,   0,  0,   NONE,    FLUSH,   ALL_OK, WRITE ) \
+    _( "FT.AGGREGATE",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.ALIASADD",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.ALIASDEL",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.ALIASLIST",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.ALIASUPDATE",          -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.ALTER",                -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.CONFIG",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.CREATE",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.CURSOR",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.DICTADD",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.DICTDEL",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.DICTDUMP",             -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.DROPINDEX",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.EXPLAIN",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.EXPLAINCLI",           -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.HYBRID",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.INFO",                 -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.PROFILE",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.SEARCH",               -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.SPELLCHECK",           -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.SUGADD",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "FT.SUGDEL",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "FT.SUGGET",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "FT.SUGLEN",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "FT.SYNDUMP",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.SYNUPDATE",            -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT.TAGVALS",              -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FT._LIST",                -1,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  OTHER ) \
+    _( "FUNCTION",                -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "FUNCTION|DELETE",          3,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE ) \
+    _( "FUNCTION|DUMP",            2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "FUNCTION|FLUSH",          -2,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE ) \
+    _( "FUNCTION|HELP",            2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "FUNCTION|KILL",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "FUNCTION|LIST",           -2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "FUNCTION|LOAD",           -3,   0,   0,  0,   NONE,    ALL,     SAME,   WRITE ) \
+    _( "FUNCTION|RESTORE",        -3,   0,   0,  0,   NONE,    ALL,     ALL_OK, WRITE ) \
+    _( "FUNCTION|STATS",           2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "GEOADD",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "GEODIST",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEOHASH",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEOPOS",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEORADIUS",               -6,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE ) \
+    _( "GEORADIUSBYMEMBER",       -5,   1,   1,  1,   RADIUS,  ONE,     AS_IS,  WRITE ) \
+    _( "GEORADIUSBYMEMBER_RO",    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEORADIUS_RO",            -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEOSEARCH",               -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GEOSEARCHSTORE",          -8,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "GET",                      2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GETBIT",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GETDEL",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "GETEX",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "GETRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "GETSET",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HDEL",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HELLO",                   -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "HEXISTS",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HEXPIRE",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HEXPIREAT",               -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HEXPIRETIME",             -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HGET",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HGETALL",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HGETDEL",                 -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HGETEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HIMPORT",                 -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "HINCRBY",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HINCRBYFLOAT",             4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HKEYS",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HMGET",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HMSET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HOTKEYS",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "HPERSIST",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HPEXPIRE",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HPEXPIREAT",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HPEXPIRETIME",            -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HPTTL",                   -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HRANDFIELD",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HSET",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HSETEX",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HSETNX",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "HSTRLEN",                  3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HTTL",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "HVALS",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "INCR",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "INCRBY",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "INCRBYFLOAT",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "INCREX",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "INFO",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "JSON.ARRAPPEND",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.ARRINDEX",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.ARRINSERT",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.ARRLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.ARRPOP",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.ARRTRIM",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.CLEAR",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.DEBUG",              -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.DEL",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.FORGET",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.GET",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.MERGE",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.MGET",               -3,   1,  -2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.MSET",               -4,   1,  -1,  3,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.NUMINCRBY",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.NUMMULTBY",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.OBJKEYS",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.OBJLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.RESP",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.SET",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.STRAPPEND",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.STRLEN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "JSON.TOGGLE",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "JSON.TYPE",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "KEYS",                     2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ  ) \
+    _( "LASTSAVE",                 1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "LATENCY",                 -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "LCS",                     -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LINDEX",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LINSERT",                  5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LMOVE",                    5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LMOVEM",                  -5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LMPOP",                   -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE ) \
+    _( "LOLWUT",                  -1,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ  ) \
+    _( "LPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LPOS",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LPUSH",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LPUSHX",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LRANGE",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "LREM",                     4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LSET",                     4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "LTRIM",                    4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "MEMORY",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "MEMORY|DOCTOR",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "MEMORY|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "MEMORY|MALLOC-STATS",      2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "MEMORY|PURGE",             2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "MEMORY|STATS",             2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "MEMORY|USAGE",            -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "MGET",                    -2,   1,  -1,  1,   SPAN,    EACH,    ZIP,    READ  ) \
+    _( "MIGRATE",                 -6,   3,   3,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
+    _( "MODULE",                  -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "MONITOR",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "MOVE",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "MSET",                    -3,   1,  -1,  2,   SPAN,    EACH,    ALL_OK, WRITE ) \
+    _( "MSETEX",                  -4,   0,   0,  0,   PAIRS1,  ONE,     AS_IS,  WRITE ) \
+    _( "MSETNX",                  -3,   1,  -1,  2,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "MULTI",                    1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "OBJECT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "OBJECT|ENCODING",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "OBJECT|FREQ",              3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "OBJECT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "OBJECT|IDLETIME",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "OBJECT|REFCOUNT",          3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PERSIST",                  2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PEXPIRE",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PEXPIREAT",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PEXPIRETIME",              2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PFADD",                   -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PFCOUNT",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PFDEBUG",                  3,   2,   2,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
+    _( "PFMERGE",                 -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PFSELFTEST",               1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "PHCARD",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PHDEL",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PHDELPREFIX",              3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PHEXISTS",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PHGET",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PHGETALL",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PHLONGEST",               -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PHMGET",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PHMSET",                  -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PHPREFIXES",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PHSCAN",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PHSET",                   -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PING",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "PSETEX",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "PSUBSCRIBE",              -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "PSYNC",                   -3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "PTTL",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "PUBLISH",                  3,   0,   0,  0,   WORD1,   ONE,     AS_IS,  WRITE ) \
+    _( "PUBSUB",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "PUBSUB|CHANNELS",         -2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ  ) \
+    _( "PUBSUB|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "PUBSUB|NUMPAT",            2,   0,   0,  0,   NONE,    ALL,     SUM,    READ  ) \
+    _( "PUBSUB|NUMSUB",           -2,   0,   0,  0,   REST2,   ONE,     AS_IS,  OTHER ) \
+    _( "PUBSUB|SHARDCHANNELS",    -2,   0,   0,  0,   NONE,    ALL,     CONCAT, READ  ) \
+    _( "PUBSUB|SHARDNUMSUB",      -2,   0,   0,  0,   REST2,   ONE,     AS_IS,  OTHER ) \
+    _( "PUNSUBSCRIBE",            -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "QUIT",                    -1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "RANDOMKEY",                1,   0,   0,  0,   NONE,    ALL,     FOUND,  READ  ) \
+    _( "READONLY",                 1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "READWRITE",                1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "RENAME",                   3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RENAMENX",                 3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "REPLCONF",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "REPLICAOF",                3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "RESET",                    1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "RESTORE",                 -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RESTORE-ASKING",          -4,   1,   1,  1,   SPAN,    ADMIN,   AS_IS,  WRITE ) \
+    _( "ROLE",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "RPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RPOPLPUSH",                3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RPUSH",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "RPUSHX",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SADD",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SADDEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SAVE",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SCAN",                    -2,   0,   0,  0,   NONE,    HERE,    AS_IS,  READ  ) \
+    _( "SCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SCRIPT",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "SCRIPT|DEBUG",             3,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "SCRIPT|EXISTS",           -3,   0,   0,  0,   NONE,    ALL,     LEAST,  OTHER ) \
+    _( "SCRIPT|FLUSH",            -2,   0,   0,  0,   NONE,    ALL,     ALL_OK, OTHER ) \
+    _( "SCRIPT|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "SCRIPT|KILL",              2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SCRIPT|LOAD",              3,   0,   0,  0,   NONE,    ALL,     SAME,   OTHER ) \
+    _( "SCRIPT|SHOW",              3,   0,   0,  0,   NONE,    ANY,     AS_IS,  READ  ) \
+    _( "SDIFF",                   -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SDIFFCARD",               -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "SDIFFSTORE",              -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SELECT",                   2,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "SET",                     -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SETBIT",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SETEX",                    4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SETNX",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SETRANGE",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SEXPIRE",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SEXPIREAT",               -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SEXPIRETIME",             -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SHUTDOWN",                -1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SINTER",                  -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SINTERCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "SINTERSTORE",             -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SISMEMBER",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SLAVEOF",                  3,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SLOWLOG",                 -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "SLOWLOG|GET",             -2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SLOWLOG|HELP",             2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "SLOWLOG|LEN",              2,   0,   0,  0,   NONE,    ALL,     SUM,    READ  ) \
+    _( "SLOWLOG|RESET",            2,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "SMEMBERS",                 2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SMISMEMBER",              -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SMOVE",                    4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SORT",                    -2,   1,   1,  1,   SORT,    ONE,     AS_IS,  WRITE ) \
+    _( "SORT_RO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SPERSIST",                -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SPEXPIRE",                -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SPEXPIREAT",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SPEXPIRETIME",            -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SPOP",                    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SPTTL",                   -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SPUBLISH",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SREM",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SSUBSCRIBE",              -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
+    _( "STRLEN",                   2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "STTL",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SUBSCRIBE",               -2,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "SUBSTR",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SUNION",                  -2,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "SUNIONCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "SUNIONSTORE",             -3,   1,  -1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "SUNSUBSCRIBE",            -1,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
+    _( "SWAPDB",                   3,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  WRITE ) \
+    _( "SYNC",                     1,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  OTHER ) \
+    _( "TDIGEST.ADD",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TDIGEST.BYRANK",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.BYREVRANK",       -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.CDF",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.CREATE",          -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TDIGEST.INFO",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.MAX",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.MERGE",           -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE ) \
+    _( "TDIGEST.MIN",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.QUANTILE",        -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.RANK",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.RESET",           -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TDIGEST.REVRANK",         -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TDIGEST.TRIMMED_MEAN",    -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TIME",                     1,   0,   0,  0,   NONE,    HERE,    AS_IS,  OTHER ) \
+    _( "TOPK.ADD",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TOPK.COUNT",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TOPK.INCRBY",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TOPK.INFO",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TOPK.LIST",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TOPK.QUERY",              -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TOPK.RESERVE",            -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TOUCH",                   -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    READ  ) \
+    _( "TRIMSLOTS",               -5,   0,   0,  0,   NONE,    ADMIN,   AS_IS,  WRITE ) \
+    _( "TS.ADD",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.ALTER",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.CREATE",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.CREATERULE",           -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.DECRBY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.DEL",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.DELETERULE",           -3,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.GET",                  -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TS.INCRBY",               -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.INFO",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TS.MADD",                 -4,   1,  -1,  3,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "TS.MGET",                 -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "TS.MRANGE",               -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "TS.MREVRANGE",            -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "TS.NRANGE",               -5,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "TS.NREVRANGE",            -5,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "TS.QUERYINDEX",           -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "TS.QUERYLABELS",          -2,   0,   0,  0,   NONE,    WHOLE,   AS_IS,  READ  ) \
+    _( "TS.RANGE",                -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TS.READ",                 -3,   1,   1,  1,   SPAN,    BLOCKS,  AS_IS,  READ  ) \
+    _( "TS.REVRANGE",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TTL",                      2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "TYPE",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "UNLINK",                  -2,   1,  -1,  1,   SPAN,    EACH,    SUM,    WRITE ) \
+    _( "UNSUBSCRIBE",             -1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "UNWATCH",                  1,   0,   0,  0,   NONE,    SESSION, AS_IS,  OTHER ) \
+    _( "VADD",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "VCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VDIM",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VEMB",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VGETATTR",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VINFO",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VISMEMBER",                3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VLINKS",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "VREM",                     3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "VSETATTR",                 4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "VSIM",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "WAIT",                     3,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  OTHER ) \
+    _( "WAITAOF",                  4,   0,   0,  0,   NONE,    BLOCKS,  AS_IS,  OTHER ) \
+    _( "WATCH",                   -2,   1,  -1,  1,   SPAN,    SESSION, AS_IS,  OTHER ) \
+    _( "XACK",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XACKDEL",                 -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XADD",                    -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XAUTOCLAIM",              -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XCFGSET",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XCLAIM",                  -6,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XDEL",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XDELEX",                  -5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XGROUP",                  -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "XGROUP|CREATE",           -5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XGROUP|CREATECONSUMER",    5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XGROUP|DELCONSUMER",       5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XGROUP|DESTROY",           4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XGROUP|HELP",              2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "XGROUP|SETID",            -5,   2,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XIDMPRECORD",              5,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XINFO",                   -2,   0,   0,  0,   NONE,    SUBS,    AS_IS,  OTHER ) \
+    _( "XINFO|CONSUMERS",          4,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XINFO|GROUPS",             3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XINFO|HELP",               2,   0,   0,  0,   NONE,    ANY,     AS_IS,  OTHER ) \
+    _( "XINFO|STREAM",            -3,   2,   2,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XLEN",                     2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XNACK",                   -7,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XPENDING",                -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XREAD",                   -4,   0,   0,  0,   STREAMS, ONE,     AS_IS,  READ  ) \
+    _( "XREADGROUP",              -7,   0,   0,  0,   STREAMS, ONE,     AS_IS,  WRITE ) \
+    _( "XREVRANGE",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "XSETID",                  -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "XTRIM",                   -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZADD",                    -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZCARD",                    2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZCOUNT",                   4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZDIFF",                   -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "ZDIFFSTORE",              -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE ) \
+    _( "ZINCRBY",                  4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZINTER",                  -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "ZINTERCARD",              -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "ZINTERSTORE",             -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE ) \
+    _( "ZLEXCOUNT",                4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZMOVE",                   -4,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZMOVEMEMBER",             -6,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZMPOP",                   -4,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  WRITE ) \
+    _( "ZMSCORE",                 -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZPOPMAX",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZPOPMIN",                 -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZRANDMEMBER",             -2,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZRANGE",                  -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZRANGEBYLEX",             -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZRANGEBYSCORE",           -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZRANGESTORE",             -5,   1,   2,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZRANK",                    3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZREM",                    -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZREMRANGEBYLEX",           4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZREMRANGEBYRANK",          4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZREMRANGEBYSCORE",         4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  WRITE ) \
+    _( "ZREVRANGE",               -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZREVRANGEBYLEX",          -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZREVRANGEBYSCORE",        -4,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZREVRANK",                 3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZSCAN",                   -3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZSCORE",                   3,   1,   1,  1,   SPAN,    ONE,     AS_IS,  READ  ) \
+    _( "ZUNION",                  -3,   0,   0,  0,   COUNT1,  ONE,     AS_IS,  READ  ) \
+    _( "ZUNIONSTORE",             -4,   1,   1,  1,   STORE2,  ONE,     AS_IS,  WRITE )
 
 /* -------------------------------------------------------------------- INFO
  * What INFO tells.  SUM and MOST: the sum, or the largest, of what the servers say that
@@ -907,11 +907,6 @@ enum keys  { NONE, SPAN, COUNT1, COUNT2, PAIRS1, STORE2, STREAMS, SORT, RADIUS, 
 enum way   { ONE, EACH, ANY, ALL, HERE, SUBS, FLUSH, BLOCKS, SESSION, WHOLE, ADMIN, NEVER, DENIED, UNKNOWN };
 enum merge { AS_IS, SUM, ZIP, ALL_OK, CONCAT, SAME, LEAST, FOUND, VALUES, HITS, FAILS, TOTALS };  /* from VALUES on: errors, too */
 enum access { OTHER, READ, WRITE };
-enum group {
-    GROUP_ARRAY, GROUP_BITMAP, GROUP_CLUSTER, GROUP_CONNECTION, GROUP_GENERIC, GROUP_GEO, GROUP_HASH, GROUP_HLL,
-    GROUP_LIST, GROUP_MODULE, GROUP_PATHHASH, GROUP_PUBSUB, GROUP_SCRIPTING, GROUP_SERVER, GROUP_SET, GROUP_STREAM,
-    GROUP_STRING, GROUP_TRANSACTIONS, GROUP_ZSET
-};
 enum info_how {
     INFO_SUM, INFO_MOST, INFO_IS, INFO_REDIS, INFO_NUTPROXY, INFO_POLICY, INFO_POOL, INFO_PID, INFO_PORT, INFO_UPTIME,
     INFO_CLIENTS, INFO_LIMIT, INFO_WORKERS, INFO_SERVERS, INFO_UP, INFO_ANSWERED, INFO_KEYS
@@ -927,7 +922,7 @@ enum shape { KEYS, TOUCHES, BLOCK, CAS, DELETE, DELTA, EXPTIME, FREE, NUMERAL, M
  * right when the program starts. */
 struct command {
     int8_t   arity, first, last, step;
-    unsigned keys : 4, way : 4, merge : 4, access : 2, group : 5;   /* enum keys, way ... */
+    unsigned keys : 4, way : 4, merge : 4, access : 2;      /* enum keys, way ... */
 };
 
 struct verb {

@@ -147,11 +147,11 @@ def test_command_counts_and_tells_of_single_commands(both):
         client.response_callbacks.clear()
         rows = client.execute_command("COMMAND")
         assert int(c.ask("COMMAND", "COUNT")[1:]) == len(rows) == len(client.execute_command("COMMAND LIST"))
-        docs = client.execute_command("COMMAND DOCS")
-        assert sorted(docs[::2]) == sorted(row[0] for row in rows)
-        assert docs[docs.index(b"zadd") + 1][2:] == [b"group", b"sorted-set"]
+        with Resp((both[0].host, both[0].port)) as direct:      # so redis-cli has its hints
+            for words in (("COMMAND", "DOCS", "get", "zadd"), ("COMMAND", "DOCS", "nosuch"), ("COMMAND", "HELP")):
+                assert c.ask(*words) == direct.ask(*words)
+            assert len(c.ask("COMMAND", "DOCS")) == len(direct.ask("COMMAND", "DOCS")) > 100000
         info = c.ask("COMMAND", "INFO", "get", "multi", "nosuch")
         assert info.startswith(b"*3\r\n*10\r\n$3\r\nget\r\n:2\r\n") and info.endswith(b"*-1\r\n*-1\r\n")
-        assert c.ask("COMMAND", "DOCS", "nosuch") == b"*0\r\n"
         assert c.ask("COMMAND", "NOSUCH").startswith(b"-ERR unknown subcommand 'NOSUCH'. Try COMMAND HELP.")
         assert c.ask("PING") == b"+PONG\r\n"

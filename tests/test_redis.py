@@ -1114,9 +1114,15 @@ def test_who_does_not_give_the_password_gets_nothing(stage):
 
         locked_out()
         for wrong in (SECRET[:-1], SECRET + "x", SECRET.upper(), "", SECRET + "\0", "\0", " " + SECRET,
-                      "x" * 100000):
+                      "x" * 16000):
             assert c.ask("AUTH", wrong).startswith(b"-ERR invalid password"), wrong
             assert re.fullmatch(refused, c.ask("GET", "k")), wrong
+        # Who has not given it keeps no memory here: as with a server.
+        for large in (command("AUTH", "x" * 20000), command("ECHO", "x" * 400000)[:100], command("MSET", *range(12))[:20]):
+            with Resp(proxy.where("locked")) as stranger:
+                got = stranger.write(large).rest()
+            with Resp(("127.0.0.1", servers[0].port)) as stranger:
+                assert got == stranger.write(large).rest(), large[:40]
         for wrong in (("AUTH",), ("AUTH", "default", "wrong"), ("AUTH", "nobody", SECRET + "x"),
                       ("AUTH", SECRET, "x", "y")):
             assert c.ask(*wrong).startswith(b"-"), wrong

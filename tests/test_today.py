@@ -488,6 +488,7 @@ def test_info_adds_up_what_the_servers_say(house):
     info = r.info()
     assert info["redis_version"] == servers[0].client().info()["redis_version"]
     assert info["db0"] == {"keys": 40, "expires": 10, "avg_ttl": 0} and info["role"] == "master" and info["loading"] == 0
+    assert all(info["server%d" % i]["state"] == "up" for i in range(4))
     assert info["pool"] == "flushes" and info["servers"] == info["servers_up"] == info["servers_answered"] == 4
     assert info["used_memory"] > 4 * 500000 and info["connected_clients"] == 1
     assert set(r.info("keyspace")) == {"db0"} and "redis_version" in r.info("server") and r.info("nosuch") == {}
@@ -570,3 +571,116 @@ def test_commands_of_a_pool_change_with_a_reload(shared):
         proxy.signal(signal.SIGUSR1)
         wait_for("the reload", lambda: c.ask("FLUSHALL") == OK)
         assert b"denies it" in c.ask("KEYS", "*")
+
+
+# ------------------------------------------------------------------ what attackers would try
+
+def test_replies_of_the_proxys_own_count_for_the_output_limit(shared):
+    server = shared.redis()
+    proxy = shared.nutproxy({"alpha": pool([server], client_output_limit="1m")})
+    with Resp(proxy.where("alpha")) as c, Resp(proxy.where("alpha")) as other:
+        assert c.ask("COMMAND", "INFO", *["client"] * 2000).startswith(b"-ERR too many names")
+        assert c.ask("CONFIG", "GET", *["*"] * 2000).startswith(b"-ERR too many names")
+        before = proxy.rss_kib()
+        c.write(command("COMMAND", "INFO", *["client"] * 1000) * 200)     # 1.5 MB each, and nobody reads
+        wait_for("the client to be closed", lambda: "client_output_limit" in proxy.said())
+        assert proxy.rss_kib() - before < 16384 and other.ask("PING") == b"+PONG\r\n"
+
+
+def test_a_multi_that_was_refused_holds_though_reading_stood_still(shared):
+    servers = [shared.redis() for _ in range(2)]
+    proxy = shared.nutproxy({"alpha": pool(servers, hash="md5", timeout="1500ms", server_failure_limit=1000),
+                             "renamed": pool(servers, hash="md5", command_rename="MULTI mm\n  EXEC ee")})
+    with Resp(proxy.where("alpha")) as c:
+        keys = ["%d:key" % i for i in range(20)]
+        for k in keys:
+            c.ask("SET", k, "kept")
+        hung = next(k for k in keys if servers[0].client().exists(k))
+        fine = next(k for k in keys if servers[1].client().exists(k))
+        servers[0].pause()
+        c.splitter.form = HEAD3
+        got = c.pipeline([("MULTI",), ("GET", hung), ("HELLO", "3"), ("SET", fine, "CHANGED"), ("EXEC",)])
+        servers[0].resume()
+        assert got[0].startswith(b"-ERR command 'multi'") and got[1].startswith(b"-ERR Connection timed out")
+        assert got[3].startswith(b"-ERR command 'set' was not executed") and got[4].startswith(b"-EXECABORT ")
+        assert c.ask("GET", fine) == bulk("kept")
+    with Resp(proxy.where("renamed")) as c:
+        got = c.pipeline([("mm",), ("SET", fine, "CHANGED"), ("ee",), ("GET", fine)])
+        assert got[1].startswith(b"-ERR command 'set' was not executed") and got[2].startswith(b"-EXECABORT ")
+        assert got[3] == bulk("kept")
+
+
+def test_what_the_proxy_asks_by_itself_has_the_names_of_the_servers(shared):
+    names = {"PING": "pong1", "INFO": "info1", "SCRIPT": "script1", "AUTH": "auth1", "SELECT": "select1", "HELLO": "hello1"}
+    options = [w for name, other in names.items() for w in ("--rename-command", name, other)]
+    servers = [shared.redis("--requirepass", "sesame", *options) for _ in range(2)]
+    conf = pool(servers, redis_auth="sesame", redis_db=1, auto_eject_hosts=True, server_failure_limit=1,
+                server_retry_timeout="200ms", probe_interval="100ms", hash="md5",
+                command_rename="\n".join("  %s %s" % pair for pair in names.items()).strip())
+    proxy = shared.nutproxy({"alpha": conf})
+    with Resp(proxy.where("alpha")) as c:
+        c.splitter.form = HEAD3
+        assert c.ask("auth1", "sesame") == OK and b"7.0.15" in c.ask("hello1", "3") and c.ask("SET", "a", "1") == OK
+        assert b"redis_version:7.0.15" in c.ask("info1") and b"db1:keys=1" in c.ask("info1", "keyspace")
+        script, keys = "return KEYS[1]", ["%d:key" % i for i in range(20)]
+        assert c.ask("EVAL", script, 1, keys[0]) == bulk(keys[0])
+        sha = hashlib.sha1(script.encode()).hexdigest()
+        assert all(c.ask("EVALSHA", sha, 1, k) == bulk(k) for k in keys)
+        servers[1].kill()
+        wait_for("it to be ejected", lambda: "is down and ejected" in proxy.said() or not c.ask("MGET", *keys))
+        servers[1].start()
+        wait_for("it to be back", lambda: "is up" in proxy.said())
+
+
+def test_scan_reads_what_the_client_has_just_written(shared):
+    servers = [shared.redis() for _ in range(2)]
+    for i in range(20):
+        proxy = shared.nutproxy({"alpha": pool(servers, hash="md5")})
+        key = "fresh %d" % i
+        with Resp(proxy.where("alpha"), resp3=i % 2 == 0) as c:
+            got = c.pipeline([("SET", key, "1"), ("SCAN", "0", "MATCH", key, "COUNT", 1000), ("SCAN", "1", "MATCH", key, "COUNT", 1000)])
+            assert any(bulk(key) in g for g in got[1:]), got
+        proxy.stop()
+
+
+def test_a_hung_server_holds_up_no_handshake_and_hidden_scripts_have_an_end(shared):
+    servers = [shared.redis() for _ in range(2)]
+    proxy = shared.nutproxy({"alpha": pool(servers, hash="md5", timeout="20s")})
+    with Resp(proxy.where("alpha")) as c:
+        keys = ["%d:key" % i for i in range(20)]
+        for k in keys:
+            c.ask("SET", k, "x")
+        assert b"7.0.15" in c.ask("HELLO", "2")
+        fine = next(k for k in keys if servers[1].client().exists(k))
+        servers[0].pause()
+        assert c.ask("EVALSHA", "0" * 40, 1, fine).startswith(b"-NOSCRIPT")
+        before, began = proxy.rss_kib(), time.monotonic()
+        for i in range(20):
+            with Resp(proxy.where("alpha")) as other:
+                assert b"7.0.15" in other.ask("HELLO", "2")
+        for i in range(300):
+            script = "return %d --%s" % (i, "x" * 60000)
+            assert c.ask("EVAL", script, 1, fine) == b":%d\r\n" % i
+            if i % 20 == 0:
+                assert c.ask("EVALSHA", "0" * 40, 1, fine).startswith(b"-NOSCRIPT")
+        assert time.monotonic() - began < 8 and proxy.rss_kib() - before < 16384
+        servers[0].resume()
+
+
+def test_a_cursor_that_is_none_and_answers_of_another_kind_are_not_passed_on(shared):
+    said = {"reply": b""}
+
+    def answer(link, words):
+        return said["reply"] if words[0] in (b"SCAN", b"RANDOMKEY", b"SCRIPT") else bulk("x")
+
+    proxy = shared.nutproxy({"alpha": pool([Fake(answer)], server_failure_limit=1000000)})
+    with Resp(proxy.where("alpha")) as c:
+        for reply in (b"*2\r\n$3\r\n5xy\r\n*0\r\n", b"*2\r\n$1\r\nx\r\n*0\r\n", b"*2\r\n$0\r\n\r\n*0\r\n", b"+OK\r\n", b"*0\r\n",
+                      b"*2\r\n:5\r\n*0\r\n", b"*2\r\n$21\r\n999999999999999999999\r\n*0\r\n"):
+            said["reply"] = reply
+            assert c.ask("SCAN", "0").startswith(b"-ERR "), reply
+            c.in_step()
+        for reply in (b":5\r\n", b"*1\r\n:1\r\n", b"+OK\r\n"):
+            said["reply"] = reply
+            assert c.ask("RANDOMKEY").startswith(b"-ERR ") and c.ask("SCRIPT", "LOAD", "x").startswith(b"-ERR ")
+            c.in_step()
