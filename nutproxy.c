@@ -17,10 +17,12 @@
  *    10. LOOP       wait and serve; letters between threads
  *    11. CONN       a socket that is read into scratch and written once a turn
  *    12. SERVER     connections to servers; who is owed which reply; who is down
- *    13. REQUEST    clients: route, split, answer, merge, deliver
- *    14. ADMIN      the stats port
- *    15. TOOLS      convert, route, diff
- *    16. MAIN       options, threads, signals, reload
+ *    13. REQUEST    ask servers, in parts; merge, deliver
+ *    14. ANSWER     what the proxy answers itself
+ *    15. CLIENT     clients: read, route; time
+ *    16. ADMIN      the stats port
+ *    17. TOOLS      convert, route, diff
+ *    18. MAIN       options, threads, signals, reload
  *
  * HOW A REQUEST WALKS THROUGH THE HOUSE
  *
@@ -2620,7 +2622,8 @@ static bool mc_meta_line(struct reply *r, struct bytes line)
     const struct asked *asked = &r->asked[r->key];
     size_t at = 2;
     uint64_t len;
-    bool hit = starts_with(line, lit("HD")) || starts_with(line, lit("VA")), opaque = asked->check == nut_check(lit(""));
+    bool hit = starts_with(line, lit("HD")) || starts_with(line, lit("VA"));
+    bool opaque = asked->check == nut_check(lit(""));
     if (line.len < 2 || (line.len > 2 && line.at[2] != ' ') || !meta_is_answer((char)asked->part, line.at))
         return false;
     if (line.at[0] == 'V') {
@@ -7152,9 +7155,11 @@ static void pool_learn(struct pool *pool, const struct pool *old)
 
 /* ===========================================================================
  * 13. REQUEST                                                              {
- *    gives    struct client, struct request, pool_listen, pool_timers
+ *    gives    struct client, struct request, request_new, request_say,
+ *             request_ask_one, request_ask_each, request_ask_all
  *    needs    1-12
- *    never    calls read or write; never touches bytes that WIRE can touch
+ *    never    calls read or write; never knows what a client has asked for, or
+ *             why: it asks servers, and makes one reply of theirs
  * ======================================================================== */
 
 /* What a client says of itself: its name, and its library's name and version. */
@@ -8378,7 +8383,17 @@ static void request_ask_each(struct request *r, const struct frame *f, struct bl
     request_close_part(r);               /* the one that was open while asking */
 }
 
-/* ---- what the proxy answers itself */
+/* } 13 */
+
+/* ===========================================================================
+ * 14. ANSWER                                                               {
+ *    gives    request_here, request_is_in_multi, command_is_served
+ *    needs    1, 2, 5, 9, 12, 13
+ *    never    finds the server of a key
+ *
+ * What the proxy answers itself, or from what one or all servers say: HELLO and what
+ * else clients begin with, CLIENT, INFO, CONFIG, SCAN, COMMAND.
+ * ======================================================================== */
 
 /* `name` is in capitals. */
 static void say_unknown_sub(struct request *r, struct bytes name, struct bytes sub)
@@ -8738,7 +8753,8 @@ static bool here_hello(struct request *r, const struct frame *f)
     if (r->reply.len > 0 || !hello_enter(r, f, auth, name))
         return true;
     r->about = (uint32_t)protocol;
-    server = r->pool->version[0] == '\0' || r->pool->stale ? pool_anybody(r->pool, r->pool->version[0] != '\0') : NUT_NOBODY;
+    bool known = r->pool->version[0] != '\0';
+    server = known && !r->pool->stale ? NUT_NOBODY : pool_anybody(r->pool, known);
     if (server == NUT_NOBODY) {
         tell_hello(r, r->about);
         return true;
@@ -8747,7 +8763,8 @@ static bool here_hello(struct request *r, const struct frame *f)
     r->tell = TELL_HELLO;
     r->client->barrier = true;
     struct mem *m = request_mem(r);
-    bool put = resp_put_command(m, &question, r->pool->lexicon, 2, lit("INFO")) && resp_put_word(m, &question, lit("server"));
+    bool put = resp_put_command(m, &question, r->pool->lexicon, 2, lit("INFO")) &&
+               resp_put_word(m, &question, lit("server"));
     request_ask_queue(r, server, &question, put);
     return false;
 }
@@ -9128,6 +9145,16 @@ static bool request_is_in_multi(struct request *r, const struct command *c)
     }
     return false;
 }
+/* } 14 */
+
+/* ===========================================================================
+ * 15. CLIENT                                                               {
+ *    gives    pool_listen, pool_timers, pool_retire, pool_close, worker_host
+ *    needs    1-14
+ *    never    calls read or write; never touches bytes that WIRE can touch
+ *
+ * A client's bytes become requests, and each request finds its servers.
+ * ======================================================================== */
 
 /* ---- routing */
 
@@ -9919,13 +9946,12 @@ static void pool_close(struct pool *pool)
         client_close(container_of(pool->clients.next, struct client, in_pool));
     loop_settle(pool->loop);
 }
-
-/* } 13 */
+/* } 15 */
 
 /* ===========================================================================
- * 14. ADMIN                                                                {
+ * 16. ADMIN                                                                {
  *    gives    struct snapshot, worker_count, struct admin, admin_open
- *    needs    1, 2, 6-13
+ *    needs    1, 2, 6-15
  *    never    is on a request's path: without this room there is still a proxy
  *
  * The stats port is served by the control thread.  It asks each worker for a
@@ -10274,10 +10300,10 @@ static void admin_free(struct admin *a)
         snapshot_free(&a->loop->mem, &a->snapshot[i]);
     mem_give(&a->loop->mem, a->snapshot, (a->workers + 1) * sizeof *a->snapshot);
 }
-/* } 14 */
+/* } 16 */
 
 /* ===========================================================================
- * 15. TOOLS                                                                {
+ * 17. TOOLS                                                                {
  *    gives    conf_file, conf_load, tool_named
  *    needs    1-8
  *    never    opens a socket, resolves a name, or runs a pool
@@ -11042,10 +11068,10 @@ static int (*tool_named(const char *name))(int argc, char **argv, struct out *ou
             return tools[i].run;
     return NULL;
 }
-/* } 15 */
+/* } 17 */
 
 /* ===========================================================================
- * 16. MAIN                                                                 {
+ * 18. MAIN                                                                 {
  *    gives    main
  *    needs    every room
  *    never    holds a rule
@@ -12245,5 +12271,5 @@ int main(int argc, char **argv)
     return house_begin(&house);
 }
 #endif /* NUT_PROOFS */
-/* } 16 */
+/* } 18 */
 #endif /* NUT_CORE */
