@@ -7816,7 +7816,7 @@ static void part_end(struct part *p, struct fault fault)
     must(!p->answered);
     p->answered = true;
     p->fault = fault;
-    if (fault.what != NULL)
+    if (fault.what != NULL && p->request->tell != TELL_NOBODY)
         p->request->pool->stats.forward_error++;
     request_close_part(p->request);
 }
@@ -8233,8 +8233,9 @@ static void request_ask_all(struct request *r, struct bytes question, struct blo
     for (uint32_t i = 0; i < n; i++)
         if ((first + i) % n != but && (!over || !pool->server[(first + i) % n].down))
             request_add_part(r, &pool->server[(first + i) % n]);
-    pool->stats.fragments += r->parts > 1 ? r->parts : 0;
+    pool->stats.fragments += r->parts > 1 && r->tell != TELL_NOBODY ? r->parts : 0;
     for (uint32_t i = 0; i < r->parts; i++) {
+        struct server_stats before = r->part[i].server->stats;
         struct lane *lane = part_lane(&r->part[i], r->client->number);
         struct queue *q = lane == NULL ? NULL : lane_queue(lane);
         size_t from = q == NULL ? 0 : q->len;
@@ -8242,6 +8243,10 @@ static void request_ask_all(struct request *r, struct bytes question, struct blo
             part_end(&r->part[i], fault_of(ETIMEDOUT, true));   /* it does not take what it was asked for */
         else if (q != NULL)
             part_ask(&r->part[i], lane, from, queue_hand(m, q, block, question));
+        if (r->tell == TELL_NOBODY) {       /* no client's: it is not counted as one */
+            r->part[i].server->stats.requests = before.requests;
+            r->part[i].server->stats.request_bytes = before.request_bytes;
+        }
     }
     if (part != NULL && r->parts == 0 && r->tell != TELL_INFO) {
         r->fault = fault_of(ECONNREFUSED, true);        /* all are ejected */

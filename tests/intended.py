@@ -298,6 +298,11 @@ def idle_close(p):
         p.sent(p.there) == [p.one] and not p.there.servers[p.case.sick[0]]
 
 
+def binary_refused(p):
+    return not p.redis and p.hung_up() and p.quiet() and p.case.data[:1] == b"\x80" and \
+        len(p.here.replies) == 1 and p.here.replies[0].startswith(b"\x81" + p.case.data[1:2] + bytes(5) + b"\x81")
+
+
 def control_bytes(p):
     return not p.redis and p.asked_one() and p.quiet() and p.error() and re.search(rb"[\x00-\x08\t\x7f]", p.one)
 
@@ -366,6 +371,9 @@ WHOLE = [
     Row("AUTH first",
         "AUTH comes before SELECT: data in the right database",
         "AUTH comes before SELECT", auth_first),
+    Row("binary protocol",
+        "a packet of the binary protocol is answered with one that says that the command is unknown",
+        "each packet is answered with its error 0x81 (unknown command)", binary_refused),
     Row("a line refused",
         "malformed and unserved memcached lines get memcached's errors, and the connection stays",
         "a refused line gets memcached's own error", line_refused),
