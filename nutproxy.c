@@ -6484,6 +6484,7 @@ struct pool {
     const struct lexicon     *lexicon;      /* its commands */
     char                      version[16];  /* of its servers, "" until one has told ... */
     bool                      stale;        /* ... and it may be another by now */
+    bool                      resp2;        /* one of them has refused to speak RESP3 */
     uint64_t                  missed_at;    /* when a server was last seen to miss a script */
     uint64_t                  script[64];   /* checks of those that all servers were given, then 0 */
 };
@@ -6638,6 +6639,7 @@ static int lane_connect(struct lane *lane, const struct role *role)
     lane->naming = lane->scanning = lane->aside = false;
     lane->said = lane->later.len;
     s->pool->worker->accepted += lane->kind != LANE_PROBE;      /* twemproxy has none to count */
+    s->pool->resp2 = s->pool->resp2 && lane->kind != LANE_SHARED;
     if (lane->kind != LANE_PROBE) {         /* another program may run there by now */
         s->pool->stale = true;
         pool_forget_scripts(s->pool);
@@ -7535,7 +7537,8 @@ static void tell_hello(struct request *r, uint32_t protocol)
 {
     struct client *c = r->client;
     const char *version = r->pool->version;
-    if (protocol == 3 && version[0] != '\0' && version[0] < '6' && version[1] == '.') {
+    bool old = version[0] != '\0' && version[0] < '6' && version[1] == '.';
+    if (protocol == 3 && (old || r->pool->resp2)) {
         request_say(r, lit("-NOPROTO unsupported protocol version\r\n"));   /* its servers have no RESP3 */
         return;
     }
@@ -7986,6 +7989,7 @@ static void lane_lost(struct lane *lane, int why)
                 !lane_is_waited_for(lane);          /* nothing but what part_late has counted */
     struct queue unsent;
 
+    s->pool->resp2 = s->pool->resp2 || why == WHY_HELLO;
     lane_disconnect(lane, &unsent);
     if (!late)
         server_count_loss(s, why);

@@ -212,6 +212,8 @@ def test_a_server_that_refuses_resp3_is_not_down_for_others(shared):
         for _ in range(20):
             assert three.ask("GET", "a").startswith(b"-ERR Server does not speak RESP3")
             assert two.ask("GET", "a") == bulk("x")
+    with Resp(proxy.where("alpha")) as c:   # and who comes now is told so
+        assert c.ask("HELLO", "3") == b"-NOPROTO unsupported protocol version\r\n" and c.ask("HELLO", "2").startswith(b"*14")
 
 
 def test_hello_and_info_are_answered_when_no_server_is(shared):
