@@ -128,18 +128,6 @@ static bool bytes_same(struct bytes a, struct bytes b)
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
-#define NO_TEXT SIZE_MAX
-
-/* Which of texts that stand so, behind the last one an empty one, is `word`. */
-static size_t text_find(const char *texts, struct bytes word)
-{
-    struct bytes text;
-    for (size_t n = 0; (text = bytes_of(texts)).len > 0; texts += text.len + 1, n++)
-        if (bytes_same(text, word))
-            return n;
-    return NO_TEXT;
-}
-
 /* Whether CR LF stands at `at`. */
 QUICK bool is_line_end(const char *at) { return at[0] == '\r' && at[1] == '\n'; }
 
@@ -159,15 +147,22 @@ static bool same_word(struct bytes a, struct bytes b)
     return true;
 }
 
-/* As text_find, whatever the case of the letters. */
-static size_t word_find(const char *texts, struct bytes word)
+#define NO_TEXT SIZE_MAX
+
+/* Which of texts that stand so, behind the last one an empty one, is the same as `word`. */
+static size_t text_same_as(const char *texts, struct bytes word, bool (*same)(struct bytes a, struct bytes b))
 {
     struct bytes text;
     for (size_t n = 0; (text = bytes_of(texts)).len > 0; texts += text.len + 1, n++)
-        if (same_word(text, word))
+        if (same(text, word))
             return n;
     return NO_TEXT;
 }
+
+static size_t text_find(const char *texts, struct bytes word) { return text_same_as(texts, word, bytes_same); }
+
+/* Whatever the case of the letters. */
+static size_t word_find(const char *texts, struct bytes word) { return text_same_as(texts, word, same_word); }
 
 /* What a libc sets up for many bytes costs more than the few that a key, a line or
  * a small value has.  So these two are ours: eight or sixteen bytes at a time. */
@@ -7203,7 +7198,7 @@ struct request {
     uint32_t        lanes;                  /* parts that stand on a lane */
     enum merge      merge;
     enum tell { TELL_MERGED, TELL_HELLO, TELL_INFO, TELL_SCAN, TELL_NOBODY } tell;   /* what is made of the replies */
-    uint32_t        about;                  /* TELL_SCAN: the server; TELL_INFO: sections */
+    uint32_t        about;                  /* TELL_SCAN: the server; TELL_INFO: sections; TELL_HELLO: 2 or 3 */
     bool            plain;                  /* there is one part, whose reply is the client's as it comes */
     bool            resp3;                  /* its client spoke RESP3 when it asked */
     bool            whole;                  /* the reply is there: `reply`, `literal` or `fault` */
@@ -7505,10 +7500,12 @@ static void request_say_pen(struct request *r, struct pen *pen)
 {
     request_say_number(r, r->resp3 ? '=' : '$', pen->out.len + (r->resp3 ? 4 : 0));
     request_say(r, r->resp3 ? lit("txt:") : lit(""));
-    if (pen->ok && !request_is_refused(r))
+    if (pen->ok && !request_is_refused(r)) {
+        request_hold(r, pen->out.len);
         queue_join(&r->reply, &pen->out);
-    else
+    } else {
         r->fault = fault_of(WHY_MEMORY, false);
+    }
     nut_queue_free(request_mem(r), &pen->out);
     request_say(r, lit("\r\n"));
 }

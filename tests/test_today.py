@@ -431,13 +431,14 @@ def test_a_script_that_eval_brings_is_known_to_all_servers(shared):
             assert c.ask("SCRIPT", "FLUSH") == OK
             shared_of("return KEYS[1] -- %d %d" % (resp3, 3), keys, c)
             # Scripts that are gone behind our back are given again when a server misses one.
-            time.sleep(1.1)                         # that it misses one is believed once a second
             for s in servers:
                 s.client().script_flush()
             script = "return KEYS[1] -- %d %d" % (resp3, 3)
             sha = hashlib.sha1(script.encode()).hexdigest()
             assert all(c.ask("EVALSHA", sha, 1, k).startswith(b"-NOSCRIPT") for k in keys)
-            shared_of(script, keys, c)
+            again = [("EVAL", script, 1, keys[0])] + [("EVALSHA", sha, 1, k) for k in keys]
+            wait_for("that it misses one to be believed, as it is once a second",
+                     lambda: c.pipeline(again) == [bulk(k) for k in keys[:1] + keys])
             big = "return KEYS[1] -- " + "x" * 60000
             shared_of(big, keys, c)
             huge = "return KEYS[1] -- " + "x" * 70000       # too large to be given to all
@@ -585,7 +586,14 @@ def test_replies_of_the_proxys_own_count_for_the_output_limit(shared):
         assert c.ask("CONFIG", "GET", *["*"] * 2000).startswith(b"-ERR too many names")
         before = proxy.rss_kib()
         c.write(command("COMMAND", "INFO", *["client"] * 1000) * 200)     # 1.5 MB each, and nobody reads
-        wait_for("the client to be closed", lambda: "client_output_limit" in proxy.said())
+        wait_for("the client to be closed", lambda: proxy.said().count("client_output_limit") == 1)
+        many = [Resp(proxy.where("alpha")) for _ in range(200)]
+        for n in many:
+            assert n.ask("CLIENT", "SETNAME", "x" * 256) == OK
+        many[0].write(command("CLIENT", "LIST") * 2000)                  # 130 KB each
+        wait_for("the client to be closed", lambda: proxy.said().count("client_output_limit") == 2)
+        for n in many:
+            n.close()
         assert proxy.rss_kib() - before < 16384 and other.ask("PING") == b"+PONG\r\n"
 
 
