@@ -7034,7 +7034,7 @@ struct server {
     uint32_t                  failures;     /* in a row */
     uint64_t                  failed_at;    /* when the last one was counted */
     uint32_t                  opened;       /* connections ever made, or tried ... */
-    uint32_t                  failed_after; /* ... and how many of them had been when the last failure was counted */
+    uint32_t                  failed_after; /* ... and how many of them had been when the last loss was counted */
     uint32_t                  retries;      /* connects that failed in a row, at most RETRIES */
     uint64_t                  retry_at;     /* none is tried before */
     bool                      sick;         /* requests have waited for a connection in vain */
@@ -7542,7 +7542,6 @@ static bool server_failed(struct server *s, int why)
         return false;                       /* its successor finds out, and probes */
     server_resolve(s);                      /* its name may stand for another address by now */
     s->failed_at = s->pool->loop->now;
-    s->failed_after = s->opened;
     if (s->down || (int64_t)++s->failures < s->pool->conf->server_failure_limit)
         return false;
     server_mark_down(s, false);
@@ -8805,10 +8804,12 @@ static bool lane_count_loss(struct lane *lane, int why, bool met, bool idle)
     server_tell_loss(s, why, idle);
     if (idle || late || why == WHY_HELLO || why_is_ours(why))      /* it is well, but for those who speak RESP3 */
         return false;
-    if (!met && why < WHY_AUTH)
+    if (!met && why < WHY_AUTH) {
         server_unreached(s, why);
-    else if (lane->number > s->failed_after || s->failed_at == 0)   /* else it is the trouble of before */
+    } else if (lane->number > s->failed_after) {    /* else it is the same trouble that others of its lanes had */
+        s->failed_after = s->opened;
         server_failed(s, why);
+    }
     s->why = why;
     return s->down && !was_down;
 }
