@@ -7195,6 +7195,7 @@ struct server {
     uint64_t                  down_at;      /* down: since when */
     uint64_t                  up_at;        /* when it came back last, 0: never */
     uint32_t                  good;         /* down: probes in a row that it answered well */
+    uint32_t                  downs, ups;   /* how often it went down, and came back: all workers know */
     uint32_t                  flaps;        /* how often it went down soon after it came back, at most FLAPS */
     struct news_letter        news;
 };
@@ -7596,12 +7597,10 @@ static void server_count_news(struct server *s, bool down, int why)
     bool out = server_is_out(s);
     uint64_t after = s->pool->loop->now - s->down_at;
     if (!down) {
-        s->stats.server_ups++;
         log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
                (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
         return;
     }
-    s->stats.server_downs++;
     log_of(out ? EVENT_server_ejected : EVENT_server_down, s->pool->name, s->conf, "is down%s: %s",
            out ? " and ejected" : "", trouble_for(why)->reason);
     s->pool->stats.server_ejects += out;
@@ -7642,6 +7641,7 @@ static void server_mark_down(struct server *s, bool told)
     uint64_t now = pool->loop->now, interval = (uint64_t)pool->conf->probe_interval;
     s->flaps = s->up_at != 0 && now - s->up_at < FLAP_MS ? (uint32_t)least_of(s->flaps + 1, FLAPS) : 0;
     s->down = true;
+    s->downs++;
     s->down_at = now;
     s->failures = s->good = 0;
     list_push(&pool->down, &s->in_down);
@@ -7669,6 +7669,7 @@ static void server_is_reached(struct server *s)
 static void server_mark_up(struct server *s, bool told)
 {
     s->down = false;
+    s->ups++;
     s->failures = 0;
     s->up_at = s->pool->loop->now;
     server_is_reached(s);
@@ -8082,6 +8083,8 @@ static void server_learn(struct server *to, const struct server *from)
         to->known = true;
     }
     to->flaps = from->flaps;
+    to->downs = from->downs;
+    to->ups = from->ups;
     to->up_at = from->up_at;
     if (!from->down || to->down)
         return;
@@ -8678,7 +8681,8 @@ static void tell_info(struct request *r)
         info_write(&pen, r, &sum, i);
     }
     for (uint32_t i = 0; (r->about >> INFO_PROXY & 1) != 0 && i < r->pool->servers; i++) {
-        pen_write(&pen, "server%u:state=%s,name=", i, r->pool->server[i].down ? "down" : "up");
+        const struct server *s = &r->pool->server[i];
+        pen_write(&pen, "server%u:state=%s,downs=%u,ups=%u,name=", i, s->down ? "down" : "up", s->downs, s->ups);
         pen_put(&pen, r->pool->member[i].name);
         pen_put(&pen, lit("\r\n"));
     }
@@ -10348,15 +10352,15 @@ static void client_doom(struct client *c)
     list_push(&c->pool->doomed, &c->doomed);
 }
 
-/* Each server of the pool, where it is, and whether it is asked. */
+/* Each server of the pool, where it is, whether it is asked, and how often it went down, and came back. */
 static void say_servers(struct request *r)
 {
     const struct pool *pool = r->pool;
     char line[2 * ADDRESS_TEXT], address[ADDRESS_TEXT];
     for (uint32_t i = 0; i < pool->servers; i++) {
         const struct server *s = &pool->server[i];
-        size_t len = text_in(line, sizeof line, "STAT %s %s %s\r\n", s->conf->name, server_address(s->conf, address),
-                             s->down ? "down" : "up");
+        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name, server_address(s->conf, address),
+                             s->down ? "down" : "up", s->downs, s->ups);
         request_say(r, (struct bytes){line, len});
     }
     request_say(r, lit("END\r\n"));
