@@ -8929,6 +8929,8 @@ static void lane_move(struct lane *lane)
     lane_disconnect(lane, &unsent);
     if (p != NULL)
         lane_ask_again(lane, p, &unsent, wrote, lane->role);
+    else
+        must(unsent.len == 0);
 }
 
 /* Whether somebody still waits for a reply on this lane. */
@@ -8976,7 +8978,7 @@ static void lane_lost(struct lane *lane, int why)
     }
     struct mem *m = &s->pool->loop->mem;
     bool met = lane_is_met(lane);
-    bool tried = lane->conn != NULL && !met && why < WHY_AUTH;     /* it could not be reached */
+    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     uint64_t wrote = lane_wrote(lane);
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
