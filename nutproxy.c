@@ -9015,6 +9015,8 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
     if (!good) {
         while (reply.len > 0 && is_space(reply.at[reply.len - 1]))
             reply.len--;
+        if (greeting == GREET_AUTH)         /* a server that lacks AUTH tells its words back, behind a comma */
+            reply.len = find(reply, 0, ',');
         log_of(EVENT_server_refused, s->pool->name, s->conf, "refuses us: %.*s",
                (int)least_of(reply.len, 200), reply.at);
         lane_lost(lane, greeting_why(greeting));
