@@ -50,6 +50,10 @@ rule "WIRE knows no outside" "" \
 rule "CONFIG and YAML open nothing" "" "$( (room 7; room 8) | grep -oE '\b(fopen|open|getaddrinfo|exit)\(' | xargs)"
 rule "REQUEST, ANSWER and CLIENT read and write nothing" "" "$( (room 14; room 15; room 16) | grep -oE '\b(read|write|recv|sendmsg|readv)\(' | xargs)"
 rule "TOOLS run nothing" "" "$(room 18 | grep -oE '\b(socket|connect|getaddrinfo|address_[a-z]+|pthread_[a-z]+)\(' | xargs)"
+rule "a client's password is compared by same_secret, and nothing else compares it" "2" \
+    "$(grep -cE 'same_secret\(' nutproxy.c)$(grep -E '\b(memcmp|strn?cmp|bytes_same|same_word|starts_with)\([^;]*(redis_auth|ours|password)' nutproxy.c)"
+rule "same_secret looks at every byte" "" \
+    "$(sed -n '/^static bool same_secret/,/^}/p' nutproxy.c | grep -E '\b(if|break|goto|while|memcmp)\b|&&|\|\||return [^d]')"
 # shellcheck disable=SC2086
 rule "the header stands alone" "" "$(gcc $flags -fsyntax-only -x c nutproxy.h 2>&1)"
 rule "what is visible outside the file begins with nut_" "" \
