@@ -9021,6 +9021,8 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
     if (!good) {
         while (reply.len > 0 && is_space(reply.at[reply.len - 1]))
             reply.len--;
+        if (greeting == GREET_AUTH)         /* a server that lacks AUTH tells its words back, behind a comma */
+            reply.len = find(reply, 0, ',');
         log_of(EVENT_server_refused, s->pool->name, s->conf, "refuses us: %.*s",
                (int)least_of(reply.len, 200), reply.at);
         lane_lost(lane, greeting_why(greeting));
@@ -13149,10 +13151,12 @@ static bool setup_crowds(struct setup *setup, const struct setup *before)
 /* The first line of a file, as a password; what is wrong with it, or NULL. */
 static const char *secret_read(struct conf *c, const char *path, char **to)
 {
-    struct stream s = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-    struct bytes line = {0};
-    ssize_t more = s.fd == -1 ? -1 : stream_line(&s, &line);
-    const char *wrong = more == -1 ? strerror(errno) : NULL;
+    char text[SECRET_MOST + 2];             /* with the line's end: more is not read */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t n = fd == -1 ? -1 : read(fd, text, sizeof text);
+    const char *wrong = n == -1 ? strerror(errno) : NULL;
+    struct bytes line = {text, n > 0 ? (size_t)n : 0};
+    line.len = find(line, 0, '\n');
     if (line.len > 0 && line.at[line.len - 1] == '\r')
         line.len--;
     if (wrong == NULL && line.len == 0)
@@ -13161,10 +13165,7 @@ static const char *secret_read(struct conf *c, const char *path, char **to)
         wrong = "its first line is no password: it holds a NUL byte, or more than 512 bytes";
     if (wrong == NULL)
         *to = conf_text(c, line);
-    if (s.text != NULL)
-        memset(s.text, 0, s.room);
-    free(s.text);
-    file_close(s.fd);
+    file_close(fd);
     return wrong;
 }
 
