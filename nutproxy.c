@@ -1685,7 +1685,8 @@ static bool inline_quoted(struct bytes line, size_t *at, char quote, char *to, s
 static bool inline_word(struct bytes line, size_t *at, char *to, size_t *len)
 {
     *len = 0;
-    while (*at < line.len && !is_space(line.at[*at])) {
+    /* Redis goes over six kinds of white space, but in a word it looks for these alone. */
+    while (*at < line.len && memchr(" \t\r", line.at[*at], 3) == NULL) {
         char c = line.at[(*at)++];
         if (c == '"' || c == '\'')
             return inline_quoted(line, at, c, to, len);

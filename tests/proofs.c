@@ -63,6 +63,8 @@ static const struct request_case resp_requests[] = {
     { TEXT("get \"\"\r\n"),                                     SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$0\r\n\r\n" },
     { TEXT("get ab\"c d\"\r\n"),                                SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$5\r\nabc d\r\n" },
     { TEXT("get \"\\xzz\\q\"\r\n"),                             SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$4\r\nxzzq\r\n" },
+    { TEXT("\vget\f \"b\"\va\vb\r\n"),                          SCAN_DONE, 3,
+      "*3\r\n$4\r\nget\f\r\n$1\r\nb\r\n$3\r\na\vb\r\n" },
     { TEXT("get \"a\r\n"),                                      SCAN_BAD, 0, "unbalanced quotes" },
     { TEXT("get \"a\"b\r\n"),                                   SCAN_BAD, 0, "unbalanced quotes" },
     { TEXT("get 'a\r\n"),                                       SCAN_BAD, 0, "unbalanced quotes" },
