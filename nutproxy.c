@@ -3784,8 +3784,11 @@ static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int li
         c->pool = pool;
         c->pool_cap = cap;
     }
+    char *own = conf_text(c, name);
+    if (own == NULL)
+        return NULL;
     struct pool_conf *p = &c->pool[c->pools++];
-    *p = (struct pool_conf){.name = conf_text(c, name), .line = line};
+    *p = (struct pool_conf){.name = own, .line = line};
     conf_preset(c, pool_key, countof(pool_key), &p->key);
     return p;
 }
@@ -3793,7 +3796,7 @@ static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int li
 static struct pool_conf *conf_pool_named(const struct conf *c, struct bytes name)
 {
     for (uint32_t i = 0; i < c->pools; i++)
-        if (c->pool[i].name != NULL && bytes_same(name, bytes_of(c->pool[i].name)))
+        if (bytes_same(name, bytes_of(c->pool[i].name)))
             return &c->pool[i];
     return NULL;
 }

@@ -990,15 +990,18 @@ static void prove_a_configuration_without_memory_is_refused(void)
     const struct bytes text = bytes_of("[nutproxy]\nstats = off\nlog = x\n[a]\nlisten = 1.2.3.4:5\nhash_tag = {}\n"
                                        "redis = true\nredis_auth = p\nservers = h:1:1\n  h:2:1 b\n[b]\n"
                                        "listen = /x 0700\nservers = /y:1\n");
-    bool denied = true;
-    for (uint64_t at = 1; denied; at++) {
-        struct conf c = {0};
-        c.mem.deny_at = at;
-        bool ok = conf_read(&c, "c", text);
-        denied = c.mem.deny_at == 0;
-        c.mem.deny_at = 0;
-        check(ok == !denied, "configuration without memory", "told");
-        conf_free(&c);
+    const struct bytes bad = bytes_of("[a]\nlisten = 1.2.3.4:5\n[b]\nservers =\n[c]\nlisten = 1.2.3.4:5\n");
+    for (int i = 0; i < 2; i++) {
+        bool denied = true;
+        for (uint64_t at = 1; denied; at++) {
+            struct conf c = {0};
+            c.mem.deny_at = at;
+            bool ok = conf_read(&c, "c", i == 0 ? text : bad);
+            denied = c.mem.deny_at == 0;
+            c.mem.deny_at = 0;
+            check(ok == (i == 0 && !denied), "configuration without memory", i == 0 ? "told" : "with mistakes");
+            conf_free(&c);
+        }
     }
 }
 
