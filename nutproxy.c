@@ -3261,6 +3261,9 @@ static void conf_write(struct conf *c, struct queue *to, int line, const char *f
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     at += text_in(text + at, sizeof text - at - 1, format, a, b);
 #pragma GCC diagnostic pop
+    for (size_t i = 0; i < at; i++)
+        if (octet(text[i]) < ' ')           /* a name in quotes may hold an end of line */
+            text[i] = '?';
     text[at++] = '\n';
     (void)nut_queue_put(&c->mem, to, (struct bytes){text, at});
 }

@@ -969,6 +969,7 @@ static const struct { const char *text; uint32_t mistakes; const char *told; } c
     { "[a]\nlisten = 1.2.3.4:5\nclient_output_limit = 100\nservers = h:1:1\n", 1, "64k at least" },
     { "[a]\nlisten = 1.2.3.4:5\nclient_output_limit = 0\nservers = h:1:1\n", 0, "" },
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\nzork\n", 1, "c:4: is neither" },
+    { "[\"a\\nb\"]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[\"a\\nb\"]\n", 1, "c:4: has pools with same name 'a?b'\n" },
 };
 
 static void prove_a_configuration_tells_every_mistake(void)
