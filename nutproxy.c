@@ -4096,6 +4096,7 @@ static void conf_pool_check(struct conf *c, struct pool_conf *p)
                   p->name, none);
     if (redis_seen > 0 && protocol_seen == 0)
         p->key.protocol = p->key.redis == 1 ? REDIS : MEMCACHED;
+    p->key.redis = p->key.protocol == REDIS;                /* whichever said so: the same is the same */
     if (p->key.redis_auth != NULL && p->key.protocol != REDIS)
         conf_tell(c, p->seen[POOL_redis_auth],
                   "directive \"redis_auth\" is only valid for a redis pool%s%s", none, none);

@@ -1006,6 +1006,20 @@ static void prove_a_configuration_without_memory_is_refused(void)
     }
 }
 
+static void prove_pools_are_the_same_whichever_key_says_so(void)
+{
+    static const char *const ways[] = {"redis = true", "protocol = redis", "protocol = redis\nredis = true"};
+    struct conf c[countof(ways)] = {{0}};
+    for (size_t i = 0; i < countof(ways); i++) {
+        char text[128];
+        int n = snprintf(text, sizeof text, "[a]\nlisten = 1.2.3.4:5\n%s\nservers = h:1:1\n", ways[i]);
+        check(conf_read(&c[i], "c", (struct bytes){text, (size_t)n}), "same pools", ways[i]);
+        check(conf_pool_same(&c[0].pool[0], &c[i].pool[0]), "same pools", ways[i]);
+    }
+    for (size_t i = 0; i < countof(ways); i++)
+        conf_free(&c[i]);
+}
+
 static void prove_any_configuration_is_read_to_its_end(void)
 {
     /* A good one, with each byte in turn made another: it is read or refused, and nothing leaks. */
@@ -1252,6 +1266,7 @@ int main(void)
     prove_merging_is_right_however_replies_are_cut();
     prove_a_configuration_tells_every_mistake();
     prove_a_configuration_without_memory_is_refused();
+    prove_pools_are_the_same_whichever_key_says_so();
     prove_any_configuration_is_read_to_its_end();
     prove_twemproxys_file_is_converted_or_refused_however_it_is_damaged();
     prove_rings_are_compared_value_by_value();
