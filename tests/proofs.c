@@ -1009,7 +1009,8 @@ static void prove_a_configuration_without_memory_is_refused(void)
 static void prove_pools_are_the_same_whichever_key_says_so(void)
 {
     static const char *const ways[] = {"redis = true", "protocol = redis", "protocol = redis\nredis = true"};
-    struct conf c[countof(ways)] = {{0}};
+    struct conf c[countof(ways)];
+    memset(c, 0, sizeof c);
     for (size_t i = 0; i < countof(ways); i++) {
         char text[128];
         int n = snprintf(text, sizeof text, "[a]\nlisten = 1.2.3.4:5\n%s\nservers = h:1:1\n", ways[i]);
