@@ -11,7 +11,8 @@ static const char *const secrets[] = {
     "redis_auth = " SECRET "\n",       "redis_auth: \"" SECRET "\"\n",        "redis_auth = \"" SECRET "\n",
     "redis_auth = " SECRET ":1:1\n",   "redis_auth = \"\\x00" SECRET "\"\n",  "redis_auth =\n    " SECRET "\n",
     "redis_auth=" SECRET " ; x\n",     "redis_auth = \"x\" " SECRET "\n",     "redis_auth = x\n    " SECRET "\n",
-    "redis_auth = [" SECRET "]\n",     "redis_auth = \"\"\n  " SECRET "\n",   "redis_auth = " SECRET "\nredis_auth = " SECRET "\n",
+    "redis_auth = [" SECRET "]\n",     "redis_auth = \"\"\n  " SECRET "\n",
+    "redis_auth = " SECRET "\nredis_auth = " SECRET "\n",
 };
 
 static void claim_same_with_cr(struct bytes text, bool want_good, const struct conf *want)

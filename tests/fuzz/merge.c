@@ -105,7 +105,12 @@ static void make_reply(struct round *r, uint32_t p, struct bytes in)
     case SUM:    put_number(t, ":", (uint64_t)take(&in) << b % 40, "\r\n");     break;
     case ALL_OK: put(t, "+OK\r\n");                                             break;
     case SAME:   put_data(t, "$", "\r\n", &in);                                 break;
-    case FOUND:  if (b % 2 == 0) put(t, b % 4 == 0 && r->resp3 ? "_\r\n" : "$-1\r\n"); else put_data(t, "$", "\r\n", &in); break;
+    case FOUND:
+        if (b % 2 == 0)
+            put(t, b % 4 == 0 && r->resp3 ? "_\r\n" : "$-1\r\n");
+        else
+            put_data(t, "$", "\r\n", &in);
+        break;
     case AS_IS:  make_value(t, &in, r->resp3, 0);                               break;
     case LEAST:
         put_number(t, "*", b % 4, "\r\n");
@@ -141,11 +146,14 @@ static void make_reply(struct round *r, uint32_t p, struct bytes in)
         break;
     case TOTALS:
         for (int i = 0; i < b % 8; i++) {
-            static const char *const names[] = {"a", "b", "pid", "time", "uptime", "max_connections", "hash_power_level", "r"};
+            static const char *const names[] = {
+                "a", "b", "pid", "time", "uptime", "max_connections", "hash_power_level", "r"
+            };
             uint8_t which = take(&in);
             put(t, "STAT ");
             put(t, names[which % countof(names)]);
-            put_number(t, " ", (uint64_t)take(&in) << (which >> 3), which % 8 == 7 ? ".250000\r\n" : (which & 64) != 0 ? "x\r\n" : "\r\n");
+            put_number(t, " ", (uint64_t)take(&in) << (which >> 3),
+                       which % 8 == 7 ? ".250000\r\n" : (which & 64) != 0 ? "x\r\n" : "\r\n");
         }
         put(t, "END\r\n");
         break;
@@ -187,7 +195,8 @@ static void begin(struct round *r, struct bytes *in)
         question_ask(&r->question[p], expects(r->how), r->resp3, of[p]);
         if (expects(r->how) == MC_META) {
             r->question[p].keys = 1;
-            r->question[p].asked[0] = (struct asked){.part = r->how == HITS ? 'g' : 'a', .next = NUT_NO_KEY, .check = nut_check(lit("O1"))};
+            r->question[p].asked[0] = (struct asked){.part = r->how == HITS ? 'g' : 'a', .next = NUT_NO_KEY,
+                                                     .check = nut_check(lit("O1"))};
         }
     }
 }
@@ -204,7 +213,7 @@ static void read_parts(struct round *r, struct bytes in)
             text_add(&r->part[p], raw.at, raw.len);
         } else {
             make_reply(r, p, raw);
-            *a = model_reply((struct bytes){r->part[p].at, r->part[p].len}, &r->question[p]);
+            *a = model_reply(part_text(r, p), &r->question[p]);
             claim(a->verdict == SCAN_DONE && a->len == r->part[p].len);
         }
     }
@@ -212,9 +221,12 @@ static void read_parts(struct round *r, struct bytes in)
 
 /* ---- the model */
 
-static const char not_as_asked[] = "-ERR a server's reply is none to what was asked: the request may have been applied\r\n";
+static const char not_as_asked[] =
+    "-ERR a server's reply is none to what was asked: the request may have been applied\r\n";
 
-static struct bytes part_text(const struct round *r, uint32_t p) { return (struct bytes){r->part[p].at, r->part[p].len}; }
+static struct bytes text_of(const struct text *t) { return (struct bytes){t->at, t->len}; }
+
+static struct bytes part_text(const struct round *r, uint32_t p) { return text_of(&r->part[p]); }
 
 /* The number behind `mark` in the first line at *at, which is gone over. */
 static bool line_count(struct bytes text, size_t *at, char mark, uint64_t *n)
@@ -229,7 +241,8 @@ static bool model_counted(const struct round *r, struct text *out)
     size_t at[PARTS_MOST] = {0};
     uint64_t n, total = 0, elements = 0;
     for (uint32_t p = 0; p < r->parts; p++, total += n, elements = n)
-        if (!line_count(part_text(r, p), &at[p], r->how == SUM ? ':' : '*', &n) || (r->how == LEAST && p > 0 && n != elements))
+        if (!line_count(part_text(r, p), &at[p], r->how == SUM ? ':' : '*', &n) ||
+            (r->how == LEAST && p > 0 && n != elements))
             return false;
     put_number(out, r->how == SUM ? ":" : "*", r->how == LEAST ? elements : total, "\r\n");
     for (uint32_t p = 0; p < r->parts && r->how == CONCAT; p++)
@@ -396,11 +409,13 @@ static void model_merge(const struct round *r, struct text *out)
 /* ---- the thing itself */
 
 /* Lay a part's reply in pieces, as it may have come, scanned on its way. */
-static void lay(struct mem *m, struct queue *to, struct bytes text, struct question *q, struct asked *asked, uint32_t first, uint64_t *dice)
+static void lay(struct mem *m, struct queue *to, const struct round *r, uint32_t p, struct asked *asked, uint64_t *dice)
 {
+    const struct question *q = &r->question[p];
+    struct bytes text = part_text(r, p);
     struct reply reply;
     enum scan got = SCAN_MORE;
-    nut_reply_begin(&reply, q->expect, asked, first);
+    nut_reply_begin(&reply, q->expect, asked, r->keys > 0 ? r->key[p][0] : 0);
     reply.resp3 = q->resp3;
     while (got == SCAN_MORE && text.len > 0) {
         size_t n = 1 + roll(dice, roll(dice, 3) == 0 ? text.len : least_of(text.len, 90)), used;
@@ -464,7 +479,7 @@ static bool merge(struct round *r, struct bytes want, uint64_t deny_at, uint64_t
                                           .next = i + 1 < r->question[p].keys ? r->key[p][i + 1] : NUT_NO_KEY};
         }
     for (uint32_t p = 0; p < r->parts; p++)
-        lay(&m, &part[p], part_text(r, p), &r->question[p], asked, r->keys > 0 ? r->key[p][0] : 0, &dice);
+        lay(&m, &part[p], r, p, asked, &dice);
     m.deny_at = deny_at;
     bool ok = nut_merge(&m, r->how, part, r->parts, asked, r->keys, &out);
     bool denied = deny_at > 0 && m.deny_at == 0;
@@ -489,7 +504,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     begin(&r, &in);
     read_parts(&r, in);
     model_merge(&r, &want);
-    struct bytes out = {want.at, want.len};
+    struct bytes out = text_of(&want);
     merge(&r, out, 0, dice);
     merge(&r, out, 0, roll(&dice, SIZE_MAX) | 1);
     merge(&r, out, 1 + roll(&dice, 8), dice);

@@ -100,8 +100,8 @@ static enum scan model_items(struct bytes in, const struct question *q, struct a
         return SCAN_MORE;
     if (line.len > 0 && line.at[0] == '-')
         return SCAN_DONE;
-    if (line.len == 0 || line.at[0] != '*' || !model_number((struct bytes){line.at + 1, line.len - 1}, UINT32_MAX, &n) ||
-        n != q->keys)
+    if (line.len == 0 || line.at[0] != '*' ||
+        !model_number((struct bytes){line.at + 1, line.len - 1}, UINT32_MAX, &n) || n != q->keys)
         return SCAN_BAD;
     for (uint32_t i = 0; i < q->keys; i++) {
         size_t from = a->len;

@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     enum expect expect = expects[data[0] & 3];
-    question_ask(&q, expect, (data[0] & 4) != 0 || expect == RESP_ASIDE, expect == RESP_ITEMS ? 1 + (data[0] >> 3 & 7) : 0);
+    question_ask(&q, expect, (data[0] & 4) != 0 || expect == RESP_ASIDE,
+                 expect == RESP_ITEMS ? 1 + (data[0] >> 3 & 7) : 0);
     struct answer a = {.verdict = SCAN_DONE};
     for (struct bytes in = {(const char *)data + 1, size - 1}; in.len > 0 && a.verdict == SCAN_DONE; ) {
         a = claim_reply(in, &q, &dice);

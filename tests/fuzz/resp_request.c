@@ -11,7 +11,13 @@
 
 #define MODEL_WORDS 256
 
-struct model { enum scan verdict; size_t len, bad_from; uint32_t argc; struct bytes word[MODEL_WORDS]; char decoded[2 * NUT_INLINE_MAX]; };
+/* A request as a model sees it: how long it is, or from where on it is bad; its words. */
+struct model {
+    size_t       len, bad_from;
+    uint32_t     argc;
+    struct bytes word[MODEL_WORDS];
+    char         decoded[NUT_INLINE_MAX];
+};
 
 /* A line "*N\r\n" or "$N\r\n" at *at; -1 is any negative number. */
 static enum scan model_number(struct bytes in, size_t *at, char mark, uint64_t most, int64_t *n)

@@ -56,6 +56,9 @@ outcome() {  # outcome GOOD TARGET WHAT: count it, and tell it; if it is bad, wi
         done
     fi
 }
+coverage() {  # how much of the code was seen: edges, and features
+    grep -oE 'cov: [0-9]+ ft: [0-9]+' "$tmp/out" | tail -n 1
+}
 known_inputs() {  # target $1 on its seeds and vectors
     files=$(find "tests/fuzz/seeds/$1" "tests/fuzz/vectors/$1" -type f 2>/dev/null | sort)
     count=$(printf '%s\n' "$files" | grep -c .)
@@ -70,7 +73,7 @@ fixed_runs() {  # target $1 so often, always alike
     # shellcheck disable=SC2046
     "build/fuzz-$1" $(options "$1") -seed=1 -runs="$many" "$tmp/corpus" $(corpora "$1") >"$tmp/out" 2>&1 &&
         grep -q "^Done $many runs" "$tmp/out" && good=1
-    outcome $good "$1" "$many executions, $(grep -oE 'cov: [0-9]+ ft: [0-9]+' "$tmp/out" | tail -n 1)"
+    outcome $good "$1" "$many executions, $(coverage)"
     rm -rf "$tmp/corpus"
 }
 long_run() {  # target $1 for so many seconds
@@ -79,8 +82,8 @@ long_run() {  # target $1 for so many seconds
     # shellcheck disable=SC2046
     "build/fuzz-$1" $(options "$1") -max_total_time="$seconds" "build/corpus/$1" $(corpora "$1") >"$tmp/out" 2>&1 &&
         grep -q '^Done [0-9]* runs' "$tmp/out" && good=1
-    outcome $good "$1" "$(sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\) second.*/\1 executions in \2 s/p' "$tmp/out"), $(
-        grep -oE 'cov: [0-9]+ ft: [0-9]+' "$tmp/out" | tail -n 1)"
+    done=$(sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\) second.*/\1 executions in \2 s/p' "$tmp/out")
+    outcome $good "$1" "$done, $(coverage)"
     for input in "$artifacts"*; do
         [ ! -f "$input" ] || echo "      it breaks on $input: build/fuzz-$1 $input"
     done

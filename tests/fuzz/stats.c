@@ -213,7 +213,8 @@ static bool all_gone(void)
     const struct admin *a = &stage.admin;
     nut_mem_empty(&stage.loop.mem);
     return list_empty(&a->asked) && list_empty(&a->next) && list_empty(&a->told) && a->away == 0 &&
-           list_empty(&stage.loop.leaving) && stage.loop.mem.used == stage.held && next_descriptor() == stage.descriptor;
+           list_empty(&stage.loop.leaving) && stage.loop.mem.used == stage.held &&
+           next_descriptor() == stage.descriptor;
 }
 
 #define TURNS_MOST 100                      /* the sockets are local: a client needs three or four */

@@ -7,9 +7,10 @@
 #include "texts.h"
 
 static const char *const secrets[] = {
-    "  redis_auth: " SECRET "\n",     "  redis_auth: \"" SECRET "\"\n",  "  redis_auth: '" SECRET "\n", "  redis_auth:\n   " SECRET "\n",
-    "  redis_auth:\n  - " SECRET "\n", "  redis_auth: " SECRET ": x\n",  "  redis_auth: [" SECRET "]\n", "  redis_auth: |\n    " SECRET "\n",
-    "  redis_auth: \"\\z" SECRET "\"\n", "  redis_auth: x\n  redis_auth: " SECRET "\n", "  redis_auth: *" SECRET "\n",
+    "  redis_auth: " SECRET "\n",        "  redis_auth: \"" SECRET "\"\n",     "  redis_auth: '" SECRET "\n",
+    "  redis_auth:\n   " SECRET "\n",    "  redis_auth:\n  - " SECRET "\n",    "  redis_auth: " SECRET ": x\n",
+    "  redis_auth: [" SECRET "]\n",      "  redis_auth: |\n    " SECRET "\n",  "  redis_auth: \"\\z" SECRET "\"\n",
+    "  redis_auth: *" SECRET "\n",       "  redis_auth: x\n  redis_auth: " SECRET "\n",
 };
 
 /* Convert a good one: what comes of it, read again, is the same.  `deny_at`: as always. */
