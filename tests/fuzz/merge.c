@@ -26,6 +26,10 @@ struct round {
 
 /* ---- an input becomes parts */
 
+static struct bytes text_of(const struct text *t) { return (struct bytes){t->at, t->len}; }
+
+static struct bytes part_text(const struct round *r, uint32_t p) { return text_of(&r->part[p]); }
+
 static enum expect expects(enum merge how)
 {
     switch (how) {
@@ -223,10 +227,6 @@ static void read_parts(struct round *r, struct bytes in)
 
 static const char not_as_asked[] =
     "-ERR a server's reply is none to what was asked: the request may have been applied\r\n";
-
-static struct bytes text_of(const struct text *t) { return (struct bytes){t->at, t->len}; }
-
-static struct bytes part_text(const struct round *r, uint32_t p) { return text_of(&r->part[p]); }
 
 /* The number behind `mark` in the first line at *at, which is gone over. */
 static bool line_count(struct bytes text, size_t *at, char mark, uint64_t *n)
