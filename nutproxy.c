@@ -5125,25 +5125,40 @@ static uint32_t pen_own(struct pen *pen, size_t row, const struct own_command *o
     return other ? 2 : 1;
 }
 
+/* An item of a list, which is used up, in a line of its own. */
+static void pen_item(struct pen *pen, struct pen *item)
+{
+    size_t len = item->out.len;
+    char *text = item->ok ? mem_take(pen->mem, len) : NULL;
+    pen->ok = pen->ok && text != NULL;
+    if (text != NULL) {
+        queue_peek(&item->out, text, len);
+        pen_put(pen, lit("    "));
+        pen_value(pen, (struct bytes){text, len}, true);
+        pen_put(pen, lit("\n"));
+        mem_give(pen->mem, text, len);
+    }
+    nut_queue_free(pen->mem, &item->out);
+}
+
 static void pen_list(struct pen *pen, size_t row, const void *field)
 {
     char weight[24], address[ADDRESS_TEXT];
     const struct own_list *own = field;
     const struct server_list *servers = field;
+    struct pen item = {.mem = pen->mem, .ok = true};
     for (uint32_t i = 0; row == POOL_servers && i < servers->n; i++) {
         const struct server_conf *s = &servers->at[i];
-        pen_put(pen, lit("    "));
-        pen_put(pen, bytes_of(server_address(s, address)));
-        pen_put(pen, (struct bytes){weight, text_in(weight, sizeof weight, ":%u ", (unsigned)s->weight)});
-        pen_put(pen, bytes_of(s->name));
-        pen_put(pen, lit("\n"));
+        pen_put(&item, bytes_of(server_address(s, address)));
+        pen_put(&item, (struct bytes){weight, text_in(weight, sizeof weight, ":%u ", (unsigned)s->weight)});
+        pen_put(&item, bytes_of(s->name));
+        pen_item(pen, &item);
     }
     if (row == POOL_allow)
         pen_put(pen, lit("    flush\n"));
     for (uint32_t i = 0; row != POOL_servers && row != POOL_allow && i < own->n; ) {
-        pen_put(pen, lit("    "));
-        i += pen_own(pen, row, &own->at[i], &own->at[i + 1]);
-        pen_put(pen, lit("\n"));
+        i += pen_own(&item, row, &own->at[i], &own->at[i + 1]);
+        pen_item(pen, &item);
     }
 }
 
