@@ -15,7 +15,8 @@
 #define _GNU_SOURCE
 #endif
 
-/* Limits so small that inputs get to them. */
+/* Limits so small that inputs get to them.  Where a configuration is read they are the real ones:
+ * defaults of keys lie within these. */
 #ifndef FUZZ_REAL_LIMITS
 #define NUT_BULK_MAX    100000u
 #define NUT_REQUEST_MAX 120000u

@@ -13,6 +13,7 @@
  * Whoever stays is told the numbers, as JSON, and then the end; when all are gone nothing is
  * left: no memory, no descriptor.
  */
+#define FUZZ_REAL_LIMITS
 #include "fuzz.h"
 #define NUT_PROOFS
 #include "nutproxy.c"

@@ -1,6 +1,7 @@
 /* yaml.c - twemproxy's configuration: any text gives one, or mistakes that say where; and a
  * good one, converted, is read as the same.
  */
+#define FUZZ_REAL_LIMITS
 #include "fuzz.h"
 #define NUT_CORE
 #include "nutproxy.c"
