@@ -1698,7 +1698,8 @@ static bool inline_quoted(struct bytes line, size_t *at, char quote, char *to, s
 static bool inline_word(struct bytes line, size_t *at, char *to, size_t *len)
 {
     *len = 0;
-    while (*at < line.len && !is_space(line.at[*at])) {
+    /* Redis goes over six kinds of white space, but in a word it looks for these alone. */
+    while (*at < line.len && memchr(" \t\r", line.at[*at], 3) == NULL) {
         char c = line.at[(*at)++];
         if (c == '"' || c == '\'')
             return inline_quoted(line, at, c, to, len);
@@ -3283,6 +3284,9 @@ static void conf_write(struct conf *c, struct queue *to, int line, const char *f
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     at += text_in(text + at, sizeof text - at - 1, format, a, b);
 #pragma GCC diagnostic pop
+    for (size_t i = 0; i < at; i++)
+        if (octet(text[i]) < ' ')           /* a name in quotes may hold an end of line */
+            text[i] = '?';
     text[at++] = '\n';
     (void)nut_queue_put(&c->mem, to, (struct bytes){text, at});
 }
@@ -3806,8 +3810,11 @@ static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int li
         c->pool = pool;
         c->pool_cap = cap;
     }
+    char *own = conf_text(c, name);
+    if (own == NULL)
+        return NULL;
     struct pool_conf *p = &c->pool[c->pools++];
-    *p = (struct pool_conf){.name = conf_text(c, name), .line = line};
+    *p = (struct pool_conf){.name = own, .line = line};
     conf_preset(c, pool_key, countof(pool_key), &p->key);
     return p;
 }
@@ -3815,7 +3822,7 @@ static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int li
 static struct pool_conf *conf_pool_named(const struct conf *c, struct bytes name)
 {
     for (uint32_t i = 0; i < c->pools; i++)
-        if (c->pool[i].name != NULL && bytes_same(name, bytes_of(c->pool[i].name)))
+        if (bytes_same(name, bytes_of(c->pool[i].name)))
             return &c->pool[i];
     return NULL;
 }
@@ -4112,6 +4119,7 @@ static void conf_pool_check(struct conf *c, struct pool_conf *p)
                   p->name, none);
     if (redis_seen > 0 && protocol_seen == 0)
         p->key.protocol = p->key.redis == 1 ? REDIS : MEMCACHED;
+    p->key.redis = p->key.protocol == REDIS;                /* whichever said so: the same is the same */
     const char *file = p->key.redis_auth_file;
     if ((p->key.redis_auth != NULL || file != NULL) && p->key.protocol != REDIS)
         conf_tell(c, p->seen[file != NULL ? POOL_redis_auth_file : POOL_redis_auth],
@@ -5118,25 +5126,40 @@ static uint32_t pen_own(struct pen *pen, size_t row, const struct own_command *o
     return other ? 2 : 1;
 }
 
+/* An item of a list, which is used up, in a line of its own. */
+static void pen_item(struct pen *pen, struct pen *item)
+{
+    size_t len = item->out.len;
+    char *text = item->ok ? mem_take(pen->mem, len) : NULL;
+    pen->ok = pen->ok && text != NULL;
+    if (text != NULL) {
+        queue_peek(&item->out, text, len);
+        pen_put(pen, lit("    "));
+        pen_value(pen, (struct bytes){text, len}, true);
+        pen_put(pen, lit("\n"));
+        mem_give(pen->mem, text, len);
+    }
+    nut_queue_free(pen->mem, &item->out);
+}
+
 static void pen_list(struct pen *pen, size_t row, const void *field)
 {
     char weight[24], address[ADDRESS_TEXT];
     const struct own_list *own = field;
     const struct server_list *servers = field;
+    struct pen item = {.mem = pen->mem, .ok = true};
     for (uint32_t i = 0; row == POOL_servers && i < servers->n; i++) {
         const struct server_conf *s = &servers->at[i];
-        pen_put(pen, lit("    "));
-        pen_put(pen, bytes_of(server_address(s, address)));
-        pen_put(pen, (struct bytes){weight, text_in(weight, sizeof weight, ":%u ", (unsigned)s->weight)});
-        pen_put(pen, bytes_of(s->name));
-        pen_put(pen, lit("\n"));
+        pen_put(&item, bytes_of(server_address(s, address)));
+        pen_put(&item, (struct bytes){weight, text_in(weight, sizeof weight, ":%u ", (unsigned)s->weight)});
+        pen_put(&item, bytes_of(s->name));
+        pen_item(pen, &item);
     }
     if (row == POOL_allow)
         pen_put(pen, lit("    flush\n"));
     for (uint32_t i = 0; row != POOL_servers && row != POOL_allow && i < own->n; ) {
-        pen_put(pen, lit("    "));
-        i += pen_own(pen, row, &own->at[i], &own->at[i + 1]);
-        pen_put(pen, lit("\n"));
+        i += pen_own(&item, row, &own->at[i], &own->at[i + 1]);
+        pen_item(pen, &item);
     }
 }
 

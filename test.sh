@@ -5,12 +5,13 @@
 #         live      real servers and clients, epoll build      beside    nutcracker and nutproxy, side by side
 #         poll      as live, poll build                        asan      as live, under sanitizers
 #         torture   the same load, every 23rd malloc denied     apps      today's client libraries, tests/clients
+#         fuzz      targets of tests/fuzz, each so often
 #         count     instructions of a request, against bench/instructions.txt
 cd "$(dirname "$0")" || exit 1
-parts=${*:-house proofs count live apps beside poll asan torture}
+parts=${*:-house proofs fuzz count live apps beside poll asan torture}
 for part in $parts; do
     case $part in
-    house | proofs | count | live | apps | beside | poll | asan | torture) ;;
+    house | proofs | fuzz | count | live | apps | beside | poll | asan | torture) ;;
     *)  echo "there is no part '$part': see the top of test.sh"
         exit 1 ;;
     esac
@@ -80,6 +81,7 @@ for part in $parts; do
     house)   run house sh tests/house.sh ;;
     proofs)  run proofs build/proofs
              run vectors pytests nutproxy 1 tests/test_vectors.py ;;
+    fuzz)    run fuzz sh tests/fuzz/run.sh ;;
     count)   run count sh bench/count.sh ;;
     live)    run live pytests nutproxy 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
                  tests/test_process.py tests/test_logs.py tests/test_reload.py tests/test_clients.py \

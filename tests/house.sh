@@ -83,7 +83,7 @@ rule "it runs no other program and loads no code" "" \
 
 rule "nutproxy.ini is what --print-config prints" "" "$(./nutproxy --print-config | diff - nutproxy.ini 2>&1)"
 if command -v shellcheck >/dev/null; then
-    rule "the shell scripts are clean" "" "$(shellcheck -S warning test.sh tests/*.sh tests/clients/*.sh bench/*.sh contrib/*.sh .ci/run 2>&1)"
+    rule "the shell scripts are clean" "" "$(shellcheck -S warning test.sh tests/*.sh tests/fuzz/*.sh tests/clients/*.sh bench/*.sh contrib/*.sh .ci/run 2>&1)"
 fi
 
 # Printed for the reader, not enforced.
