@@ -13,6 +13,7 @@ from resp import HEAD3, Splitter, command
 
 TIMEOUT = 0.5 * min(SLOW, 2)    # the pools' patience with a server
 SLACK = 1.0 * SLOW              # what this machine may be late
+CLIENTS = 50                    # of one pool, at most
 LOST = "connection lost"
 ACKED, MAYBE, NEVER = "acknowledged", "may have been applied", "was not applied"
 DELETED = 0                     # the version of a key that was deleted: never one of a value
@@ -270,6 +271,14 @@ class MemcachedTongue:
 
 # ---- clients
 
+def keys_of(number):
+    return [b"%d:key:%d" % (number, i) for i in range(6)]
+
+
+def counters_of(number):
+    return [b"%d:counter:%d" % (number, i) for i in range(2)]
+
+
 class Client(asyncio.Protocol):
     """Sends pipelines of random depth, the next one when the last is answered.
 
@@ -280,8 +289,7 @@ class Client(asyncio.Protocol):
         self.tongue, self.where, self.number = tongue, where, number
         self.one_by_one, self.depths, self.pause, self.big = one_by_one, depths, pause, big
         self.random = random.Random("%s %d" % (tongue.protocol, number))
-        self.keys = [b"%d:key:%d" % (number, i) for i in range(6)]
-        self.counters = [b"%d:counter:%d" % (number, i) for i in range(2)]
+        self.keys, self.counters = keys_of(number), counters_of(number)
         self.version, self.known = 0, {}
         self.record, self.wrong = [], []
         self.waiting, self.heard = [], 0.0

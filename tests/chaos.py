@@ -7,7 +7,7 @@ import threading
 import time
 
 import nut
-from callers import BEGAN, MemcachedTongue, RedisTongue, TIMEOUT, now
+from callers import BEGAN, CLIENTS, MemcachedTongue, RedisTongue, TIMEOUT, counters_of, keys_of, now
 from judge import Fault
 from nut import SLOW, dial, free_port
 
@@ -35,7 +35,7 @@ class Relays:
 class Farm:
     """Four servers of one pool, and the record of what was done to them."""
 
-    def __init__(self, tongue, servers, relays, first, seed):
+    def __init__(self, tongue, servers, relays=None, first=0, seed=""):
         self.tongue, self.servers, self.relays, self.first = tongue, servers, relays, first
         self.random = random.Random(seed)
         self.faults, self.kills, self.bag, self.busy = [], [[] for _ in servers], [], set()
@@ -43,6 +43,8 @@ class Farm:
 
     def lines(self):
         """The server lines of the pool."""
+        if self.relays is None:
+            return ["127.0.0.1:%d:1 %s" % (s.port, name) for s, name in zip(self.servers, NAMES)]
         return ["127.0.0.1:%d:1 %s" % (self.relays.ports[self.first + i], NAMES[i]) for i in range(len(self.servers))]
 
     def relay(self, number, *words):
@@ -150,18 +152,20 @@ def farms(stage, seed):
     return [Farm(RedisTongue, redis, relays, 0, "%s redis" % seed), Farm(MemcachedTongue, memcached, relays, 4, "%s memcached" % seed)]
 
 
-def routes(proxy, pool, keys, cache={}):
-    """For each set of servers that are out, by number, where each of these keys goes."""
-    if not cache:
-        for bits in range((1 << len(NAMES)) - 1):
-            out = frozenset(i for i in range(len(NAMES)) if bits >> i & 1)
-            downs = [w for i in sorted(out) for w in ("--down", NAMES[i])]
-            told = subprocess.run([nut.NUTPROXY, "route", "-c", proxy.conf, *downs, pool], input=b"\n".join(keys) + b"\n",
-                                  stdout=subprocess.PIPE, check=True, timeout=60 * SLOW).stdout.splitlines()
-            rows = [line.split(b"\t") for line in told]
-            cache[out] = {row[0]: NAMES.index(row[2].decode()) for row in rows}
-            assert set(cache[out]) == set(keys)
-    return cache
+def routes(proxy, pool, names, ejects, cache={}):
+    """For each set of servers that may be out, by number, where each key of all clients goes."""
+    keys = [k for number in range(CLIENTS) for k in keys_of(number) + counters_of(number)]
+    for bits in range((1 << len(names)) - 1 if ejects else 1):
+        out = frozenset(i for i in range(len(names)) if bits >> i & 1)
+        if (len(names), out) in cache:
+            continue
+        downs = [w for i in sorted(out) for w in ("--down", names[i])]
+        told = subprocess.run([nut.NUTPROXY, "route", "-c", proxy.conf, *downs, pool], input=b"\n".join(keys) + b"\n",
+                              stdout=subprocess.PIPE, check=True, timeout=60 * SLOW).stdout.splitlines()
+        rows = [line.split(b"\t") for line in told]
+        cache[len(names), out] = {row[0]: names.index(row[2].decode()) for row in rows}
+        assert set(cache[len(names), out]) == set(keys)
+    return {out: homes for (count, out), homes in cache.items() if count == len(names)}
 
 
 def tracks(farms, seconds, each, failed):

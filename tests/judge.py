@@ -191,10 +191,14 @@ class Judge:
         if base is not None and not self.killed(server, base.op.ended, op.issued) and \
                 base.op.count <= count <= base.op.count + sum(w.version for w in others):
             return True
-        if not self.may_be_wiped(server, base, op):
-            return False
-        wipes = [begin for begin, _ in self.kills[server] if begin <= op.ended] or [0]
-        return any(0 <= count <= sum(w.version for w in here if w.may_come_until() >= begin) for begin in wipes)
+        # Or it began anew: behind a kill, of those that may be the last one before it was counted.
+        since = base.op.issued if base is not None else 0
+        kills = [(begin, end) for begin, end in self.kills[server] if end >= since and begin <= op.ended]
+        anew = [begin for begin, end in kills if end >= op.issued] + \
+            [begin for begin, end in kills if end < op.issued][-1:]
+        if base is None and not self.killed(server, 0, op.issued):
+            anew.append(0)
+        return any(0 <= count <= sum(w.version for w in here if w.may_come_until() >= begin) for begin in anew)
 
     # -- errors
 

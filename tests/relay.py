@@ -40,6 +40,8 @@ class Side(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         transport.set_write_buffer_limits(high=KEPT_MOST)
+        if self.link.over:                  # it ended before this side began
+            self.end(reset=True)
 
     def data_received(self, data):
         self.way.came(data)
@@ -158,7 +160,6 @@ class Link:
             self.end(reset=self.relay.random.random() < 0.5)
             return
         if self.over:
-            self.back.end(reset=True)
             return
         self.whole = True
         self.run()
