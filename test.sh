@@ -5,12 +5,13 @@
 #         live      real servers and clients, epoll build      beside    nutcracker and nutproxy, side by side
 #         poll      as live, poll build                        asan      as live, under sanitizers
 #         torture   the same load, every 23rd malloc denied     apps      today's client libraries, tests/clients
+#         chaos     servers that fail in every way, under load  tsan      chaos and workers, under the thread sanitizer
 #         count     instructions of a request, against bench/instructions.txt
 cd "$(dirname "$0")" || exit 1
-parts=${*:-house proofs count live apps beside poll asan torture}
+parts=${*:-house proofs count live chaos apps beside poll asan tsan torture}
 for part in $parts; do
     case $part in
-    house | proofs | count | live | apps | beside | poll | asan | torture) ;;
+    house | proofs | count | live | chaos | apps | beside | poll | asan | tsan | torture) ;;
     *)  echo "there is no part '$part': see the top of test.sh"
         exit 1 ;;
     esac
@@ -53,6 +54,14 @@ print("%d passed, %d failed" % (total - bad - skipped, bad))
 PY
 }
 
+reports() {  # reports FILE: each FILE.* is a report of a sanitizer, and a failure, whatever the test saw of it
+    for report in "$1".*; do
+        [ -e "$report" ] || continue
+        cat "$report"
+        failed=$((failed + 1))
+    done
+}
+
 # Client libraries, for apps only.  Who has a node and an npm of another origin keeps them.
 apps=""
 case " $parts " in
@@ -67,7 +76,7 @@ esac
 sh tests/install.sh gcc libc6-dev make musl-tools libinih-dev clang libclang-rt-14-dev binutils universal-ctags \
     shellcheck strace valgrind redis-server redis-tools memcached libmemcached-tools nutcracker procps \
     python3 python3-pytest python3-redis python3-pymemcache $apps || exit 1
-if ! make nutproxy build/poll build/asan build/torture build/proofs build/route build/counted >"$tmp/make" 2>&1; then
+if ! make nutproxy build/poll build/asan build/tsan build/torture build/proofs build/route build/counted >"$tmp/make" 2>&1; then
     cat "$tmp/make"
     echo "0 passed, 1 failed"
     exit 1
@@ -75,6 +84,7 @@ fi
 grep -E 'warning|stripped' "$tmp/make"
 
 export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS="log_path=$tmp/tsan halt_on_error=1 exitcode=66"
 for part in $parts; do
     case $part in
     house)   run house sh tests/house.sh ;;
@@ -85,6 +95,7 @@ for part in $parts; do
                  tests/test_process.py tests/test_logs.py tests/test_reload.py tests/test_clients.py \
                  tests/test_steady.py tests/test_commands.py tests/test_flow.py tests/test_tools.py \
                  tests/test_workers.py tests/test_small.py tests/test_today.py ;;
+    chaos)   run chaos pytests nutproxy 1 tests/test_chaos.py ;;
     apps)    sh tests/clients/install.sh
              run apps pytests nutproxy 1 tests/test_apps.py ;;
     beside)  run beside pytests nutproxy 1 tests/test_routing.py tests/test_beside.py tests/test_consumers.py \
@@ -93,7 +104,9 @@ for part in $parts; do
                  tests/test_process.py tests/test_reload.py tests/test_flow.py tests/test_workers.py tests/test_today.py ;;
     asan)    run asan pytests build/asan 3 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
                  tests/test_process.py tests/test_reload.py tests/test_flow.py tests/test_convert.py \
-                 tests/test_workers.py tests/test_today.py ;;
+                 tests/test_workers.py tests/test_today.py tests/test_chaos.py ;;
+    tsan)    run tsan pytests build/tsan 4 tests/test_chaos.py tests/test_workers.py
+             reports "$tmp/tsan" ;;
     torture) run torture pytests build/torture 3 tests/test_torture.py ;;
     esac
 done

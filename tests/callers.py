@@ -12,7 +12,7 @@ from nut import SLOW
 from resp import HEAD3, Splitter, command
 
 TIMEOUT = 0.5 * min(SLOW, 2)    # the pools' patience with a server
-SLACK = 1.0 * SLOW              # what this machine may be late
+SLACK = 1.0 * min(SLOW, 2)             # what this machine may be late
 CLIENTS = 50                    # of one pool, at most
 LOST = "connection lost"
 ACKED, MAYBE, NEVER = "acknowledged", "may have been applied", "was not applied"

@@ -161,7 +161,7 @@ def routes(proxy, pool, names, ejects, cache={}):
             continue
         downs = [w for i in sorted(out) for w in ("--down", names[i])]
         told = subprocess.run([nut.NUTPROXY, "route", "-c", proxy.conf, *downs, pool], input=b"\n".join(keys) + b"\n",
-                              stdout=subprocess.PIPE, check=True, timeout=60 * SLOW).stdout.splitlines()
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=60 * SLOW).stdout.splitlines()
         rows = [line.split(b"\t") for line in told]
         cache[len(names), out] = {row[0]: names.index(row[2].decode()) for row in rows}
         assert set(cache[len(names), out]) == set(keys)

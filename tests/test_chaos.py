@@ -14,7 +14,7 @@ from judge import BLUR, REACH, TICK, Fault, Judge, Ring, read_log
 from nut import SLOW, pool, wait_for
 from resp import command
 
-FAULTS = 8 if SLOW == 1 else 4          # seconds of them
+FAULTS = 6 if SLOW == 1 else 4          # seconds of them
 RETRY, PROBE = 0.2, 0.05
 MEMORY = 2048                           # KiB that may remain as holes in the heap; 32 bytes for each request would be more
 
@@ -77,12 +77,12 @@ def all_are_up(proxy):
 
 def no_alarm(proxy):
     said = proxy.said()
-    assert "must(" not in said and "Sanitizer" not in said, said[-3000:]
+    assert "must(" not in said and "Sanitizer" not in said and "not given back" not in said, said[-3000:]
     assert not [line for line in read_log(said) if line["level"] in ("emerg", "alert", "crit")]
 
 
 @pytest.mark.parametrize("ejects", (False, True), ids=("keeping", "ejecting"))
-@pytest.mark.parametrize("workers", (1, 2))
+@pytest.mark.parametrize("workers", (1, 2) if SLOW == 1 else (2,))
 def test_nothing_is_wrong_whatever_befalls_the_servers(stage, workers, ejects):
     seed = "%d %s" % (workers, ejects)
     both = farms(stage, seed)
@@ -112,7 +112,7 @@ def test_nothing_is_wrong_whatever_befalls_the_servers(stage, workers, ejects):
     wait_for("all servers to be up", lambda: all_are_up(proxy))
     nobody_is_left(proxy, pools)
     no_alarm(proxy)
-    assert proxy.descriptors() <= descriptors, "descriptors: %d before, %d after" % (descriptors, proxy.descriptors())
+    wait_for("descriptors to be closed: there were %d" % descriptors, lambda: proxy.descriptors() <= descriptors)
     if SLOW == 1:                           # sanitizers keep what is freed, and count it at the end
         wait_for("memory to be given back", lambda: proxy.rss_kib() < memory + MEMORY)
 
@@ -140,7 +140,8 @@ def test_nothing_is_wrong_whatever_befalls_the_servers(stage, workers, ejects):
         open(os.environ["KEEP"], "w").write("\n".join("%.3f %s" % (l["at"] + clock - BEGAN, l["text"]) for l in log) + "\n" + "\n".join(wrong) + "\n" + "\n".join(farm.told() for farm in both))
     assert not wrong, "%d things are wrong; seed '%s'\n%s\n%s\n%s" % (
         len(wrong), seed, "\n".join(farm.told() for farm in both), "\n".join(wrong[:12]), "\n".join(figures))
-    assert proxy.stop() == 0 and "were not given back" not in proxy.said(), proxy.said()[-3000:]
+    assert proxy.stop() == 0, proxy.said()[-3000:]
+    no_alarm(proxy)
 
 
 # ---- what a restart may cost, exactly
@@ -194,6 +195,7 @@ def test_a_restart_costs_what_was_in_flight_and_no_more(stage, tongue, servers):
         # What was sent after the server's end may still be written before the proxy hears of it.
         assert all(op.issued < dead + BLUR for op in e), "\n".join(map(str, e))
     assert slowest < up - dead + 1 + SLACK / 2, slowest     # a second is the longest pause between two attempts
+    assert proxy.stop() == 0, proxy.said()[-3000:]
     no_alarm(proxy)
 
 
@@ -224,6 +226,7 @@ def test_nobody_notices_that_a_dead_server_is_probed(stage, tongue):
         name, len(errors), out - farm.kills[1][0][0], back - started))
     assert errors and not [op for op in errors if op.issued > out + TICK], [str(op) for op in errors if op.issued > out + TICK]
     assert back - started < retry + probe * rise + SLACK / 2
+    assert proxy.stop() == 0, proxy.said()[-3000:]
     no_alarm(proxy)
 
 
@@ -235,13 +238,12 @@ SAY = {"redis": Say(lambda k: command("GET", k), lambda k, v: command("SET", k, 
                         b"STORED\r\n", b"END\r\n")}
 
 @both
-@pytest.mark.parametrize("workers", (1, 2))
-def test_rude_clients_harm_nobody(stage, tongue, workers):
+def test_rude_clients_harm_nobody(stage, tongue):
     """Some vanish in the middle of a request, some say a byte at a time, some never read: the others hear no error and
     wait for nothing, and all that was held for the rude ones is given back."""
     name = tongue.protocol
     farm = Farm(tongue, [stage.redis() if name == "redis" else stage.memcached() for _ in NAMES])
-    proxy = stage.nutproxy({"nutproxy": {"log_format": "json", "workers": workers}, name: pool(
+    proxy = stage.nutproxy({"nutproxy": {"log_format": "json", "workers": 2}, name: pool(
         farm.lines(), name, hash="md5", client_output_limit="1m")})
     crowd = Crowd([Client(tongue(n % 3 == 0), n, proxy.where(name), one_by_one=n % 4 == 0, big=0.01) for n in range(16)])
     say, big, rng = SAY[name], b"x" * 3000000, random.Random(name)
@@ -293,5 +295,6 @@ def test_rude_clients_harm_nobody(stage, tongue, workers):
     wrong += ["an error: %s" % op for c in crowd.clients for op in c.record if op.error]
     assert not wrong, "\n".join(wrong[:9])
     assert len(halves) > 20
-    assert proxy.descriptors() <= descriptors
+    wait_for("descriptors to be closed: there were %d" % descriptors, lambda: proxy.descriptors() <= descriptors)
+    assert proxy.stop() == 0, proxy.said()[-3000:]
     no_alarm(proxy)
