@@ -328,9 +328,9 @@ class Client(asyncio.Protocol):
         asyncio.get_running_loop().call_later(self.random.expovariate(1 / self.pause), self.next)
 
     def ask(self, ops):
-        text = b"".join(op.text for op in ops)
+        text, issued = b"".join(op.text for op in ops), now()
         for op in ops:
-            op.client, op.issued, op.text = self, now(), None
+            op.client, op.issued, op.text = self, issued, None
         self.record += ops
         self.waiting = ops[::-1]
         if not ops:

@@ -3,6 +3,7 @@ wrong value.  What is allowed, and how it is judged, stands at the top of judge.
 import asyncio
 import collections
 import random
+import signal
 import time
 
 import pytest
@@ -177,22 +178,26 @@ def test_a_restart_costs_what_was_in_flight_and_no_more(stage, tongue, servers):
     async def script():
         await asyncio.sleep(0.5)
         begin = now()
+        farm.servers[servers - 1].signal(signal.SIGSTOP)    # so that it is busy when it is killed
+        await asyncio.sleep(0.1)
         await asyncio.get_running_loop().run_in_executor(None, farm.killed, servers - 1)
         farm.faults.append(Fault(servers - 1, "killed", begin, now(), BREAKS))
         await asyncio.sleep(1 + SLACK / 2)
 
     asyncio.run(crowd.run(script()))
-    (begin, dead), up = farm.kills[servers - 1][0], farm.faults[0].end
+    (dying, dead), up = farm.kills[servers - 1][0], farm.faults[0].end
     errors = [[op for op in c.record if op.error] for c in crowd.clients]
-    slowest = max(op.ended - max(dead, op.issued) for c in crowd.clients for op in c.record if op.ended > begin)
+    slowest = max(op.ended - max(dead, op.issued) for c in crowd.clients for op in c.record if op.ended > dying)
     print("%s, %d: %d errors, up after %.3f s, slowest answer %.3f s" % (
         name, servers, sum(map(len, errors)), up - dead, slowest))
     wrong, _ = judged(crowd, farm, proxy, False, 0)
     assert not wrong, "\n".join(wrong[:9])
-    assert sum(len(e) for e in errors) > 0, "it was not busy: this proves nothing"
+    assert sum(len(e) for e in errors) > 5, "it was not busy: this proves nothing"
     for e in errors:
-        assert len(e) <= 1 and all(op.fate == MAYBE for op in e), "\n".join(map(str, e))
-        # What was sent after the server's end may still be written before the proxy hears of it.
+        assert all(op.fate == MAYBE for op in e), "\n".join(map(str, e))
+        # A server that dies may take one more connection, and what is sent after its end may still be written
+        # before the proxy hears of it.
+        assert len({op.issued for op in e if not dying <= op.issued <= dead}) <= 1, "\n".join(map(str, e))
         assert all(op.issued < dead + BLUR for op in e), "\n".join(map(str, e))
     assert slowest < up - dead + 1 + SLACK / 2, slowest     # a second is the longest pause between two attempts
     assert proxy.stop() == 0, proxy.said()[-3000:]
