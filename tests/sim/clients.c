@@ -49,13 +49,11 @@ static struct {
     struct client *first;
     uint32_t       open, keys;
     uint64_t       answered;
-    bool           excused;
     struct client *good;
 } all;
 
 uint64_t clients_answered(void) { return all.answered; }
 uint32_t clients_open(void) { return all.open; }
-void clients_excuse(void) { all.excused = true; }
 
 static bool is_counter(uint32_t key) { return key % 4 == 3; }
 
@@ -104,7 +102,7 @@ static void put_name(struct buf *b, const char *name)
 static size_t pad_size(void)
 {
     size_t most = all.manners.pad_most;
-    if (chance(30))
+    if (chance(all.manners.large))
         return (size_t)between(0, most);
     if (chance(100))
         return (size_t)between(0, most < 12000 ? most : 12000);
@@ -178,8 +176,10 @@ static void make_redis(struct client *c, struct request *r, struct buf *b)
     static const enum kind kinds[] = {GET, GET, GET, SET, SET, SET, MGET, MGET, MSET, DEL, EXISTS, INCR, INCR, PING};
     static const enum did dids[] = {DID_READ, DID_WRITE, DID_READ, DID_WRITE, DID_DELETE, DID_READ, DID_COUNT};
     r->kind = c->good ? kinds[pick(13)] : kinds[pick(14)];
-    if (!c->good && chance(20))
-        r->kind = chance(500) ? WRONG : all.manners.resp3 ? HELLO : PING;
+    if (!c->good && chance(10))
+        r->kind = WRONG;
+    if (!c->good && chance(all.manners.hello))
+        r->kind = HELLO;
     if (!c->good && chance(4))
         r->kind = chance(500) ? MISSPOKEN : QUIT;
     if (r->kind <= INCR) {
@@ -275,25 +275,39 @@ static void make_memcached(struct client *c, struct request *r, struct buf *b)
     }
 }
 
-static struct request *client_make(struct client *c)
+static struct request *client_begin(struct client *c)
 {
     struct request *r = keep(sizeof *r);
-    size_t before = c->out.len;
     r->number = c->made++;
     r->asked = now();
-    all.manners.memcached ? make_memcached(c, r, &c->out) : make_redis(c, r, &c->out);
-    c->put += c->out.len - before;
-    r->end = c->put;
-    c->last_word = r->kind == QUIT || r->kind == MISSPOKEN || r->kind == MC_QUIT || r->kind == MC_MISSPOKEN;
+    return r;
+}
+
+/* What a request says stands behind `before` in what the client has to say. */
+static void client_made(struct client *c, struct request *r, size_t before)
+{
+    tell_bytes("client", c->number, "asks", r->number, buf_at(&c->out) + before, c->out.len - before);
+    r->end = c->put += c->out.len - before;
     if (c->last == NULL)
         c->first = r;
     else
         c->last->next = r;
     c->last = r;
     c->open++;
+}
+
+static void client_make(struct client *c)
+{
+    struct request *r = client_begin(c);
+    size_t before = c->out.len;
+    all.manners.memcached ? make_memcached(c, r, &c->out) : make_redis(c, r, &c->out);
+    client_made(c, r, before);
     c->left--;
-    tell_bytes("client", c->number, "asks", r->number, buf_at(&c->out) + before, c->out.len - before);
-    return r;
+    c->last_word = r->kind == QUIT || r->kind == MISSPOKEN || r->kind == MC_QUIT || r->kind == MC_MISSPOKEN;
+    if (r->kind != MISSPOKEN || chance(500))
+        return;
+    for (uint32_t i = pick(2000); i > 0; i--, c->put += 11)     /* it does not hear at once that it is not listened to */
+        buf_text(&c->out, "and so on\r\n");
 }
 
 /* ---- requests are said */
@@ -488,6 +502,9 @@ static void resp_values(struct client *c, const struct request *r, struct text t
 {
     struct text line, value;
     size_t at = 0;
+    /* What one server answers to all of it, as long as it is RESP, is handed on: only it can know better. */
+    if (r->kind == MGET && (text_has(t, "garbled") || text_begins(t, ":77777")) && truth_is_one_server(r->key, r->keys))
+        return;
     if (r->kind == MGET) {
         at = text_line(t, 0, &line);
         if (line.at[0] != '*' || text_number((struct text){line.at + 1, line.len - 1}) != r->keys)
@@ -679,9 +696,11 @@ static bool mc_is_for(const struct request *r, struct text line)
     char opaque[16];
     if (r->silent)
         return false;
-    if (!r->quiet || mc_is_error(line))
+    if (!r->quiet || (mc_is_error(line) && r->kind != MC_MN))
         return true;
     snprintf(opaque, sizeof opaque, " O%u", r->number);
+    if (r->kind == MC_MN)
+        return text_begins(line, "MN");
     if (r->kind == MC_MG)
         return text_has(line, opaque);
     return !text_begins(line, "HD") && !text_begins(line, "MN") && !text_begins(line, "VA") && !text_begins(line, "EN") &&
@@ -704,6 +723,9 @@ static size_t mc_reply(struct client *c, struct text t)
         c->excused = all.manners.may_be_closed;
         return len;
     }
+    /* That memory is short may be said of a quiet request, or of the mn behind it. */
+    if (r->quiet && r->next != NULL && text_has(line, "memory"))
+        r->next->quiet = true;
     if (mc_is_error(line))
         client_refused(c, r, line);
     else
@@ -731,14 +753,14 @@ static void client_has_answer(struct client *c)
 /* The proxy has closed it: was it its own fault? */
 static void client_closed(struct client *c)
 {
-    while (c->first != NULL && c->first->silent)
+    while (c->first != NULL && (c->first->silent || c->first->quiet))
         client_has_answer(c);
     bool half = end_input(c->end)->len > 0;
-    bool own = c->excused || c->last_word || c->reading != PROMPT || all.excused || all.manners.may_be_closed;
+    bool own = c->excused || c->reading != PROMPT || all.manners.may_be_closed;
     if (c->open > 0 && !own && !half)
         broken("client %u is closed, and has %u requests open: the first is %u (kind %d)", c->number, c->open,
                c->first->number, (int)c->first->kind);
-    if (c->open == 0 && !own && !c->shut)
+    if (c->open == 0 && !own && !c->shut && !c->last_word)
         broken("client %u is closed, and has done nothing", c->number);
     if (c->good && (c->open > 0 || c->left > 0))
         broken("all is well again, and client %u is closed", c->number);
@@ -784,7 +806,6 @@ static void client_ready(void *of)
     /* A value that is larger than its window must be seen whole, so it is widened. */
     if (end_input(c->end)->len > 0) {
         end_room(c->end, end_input(c->end)->len + 65536);
-        end_took(c->end, 0);
         client_hear(c);
     }
     if (!c->dead && (end_is_reset(c->end) || end_ended(c->end)))
@@ -824,6 +845,27 @@ void client_come(uint32_t number)
     client_step_in(c, between(0, 5 * MS));
     if (c->reading == NEVER)
         c->parting = chance(500) ? VANISHES : LEAVES;
+}
+
+/* One that asks for every key, once. */
+void client_tour(uint32_t number)
+{
+    struct client *c = client_new(number);
+    if (c == NULL)
+        return;
+    c->depth = 1;
+    c->parting = CLOSES;
+    c->excused = true;
+    for (uint32_t k = 0; k < all.keys; k++) {
+        struct request *r = client_begin(c);
+        size_t before = c->out.len;
+        r->kind = all.manners.memcached ? MC_GET : GET;
+        r->did = DID_READ;
+        ask(r, k);
+        buf_print(&c->out, "get %s\r\n", key_text(k));
+        client_made(c, r, before);
+    }
+    client_step_in(c, 0);
 }
 
 /* One that asks when all is well: each of its requests must be answered, and well. */
@@ -866,7 +908,7 @@ static void clients_watch(void *of)
         broken("client %u waits for the answer to %u (kind %d) since %.3f", c->number, r->number, (int)r->kind,
                (double)since / 1000);
     }
-    later(200 * MS, clients_watch, NULL);
+    later(50 * MS, clients_watch, NULL);
 }
 
 void clients_begin(const struct manners *manners, uint32_t keys)

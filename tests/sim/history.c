@@ -11,8 +11,8 @@
 #include <string.h>
 
 static struct {
-    uint32_t servers, keys, workers, clients, number;
-    bool     memcached, eject, reloads, leaving;
+    uint32_t servers, keys, workers, clients, number, lanes;
+    bool     memcached, eject, loses, leaving;
     uint64_t timeout, patience;
     size_t   memory;
     int      fds;
@@ -37,7 +37,7 @@ static void write_conf(bool first)
     buf_print(&b, "auto_eject_hosts = %s\n", h.eject ? "true" : "false");
     buf_print(&b, "server_failure_limit = %u\nserver_retry_timeout = %u\nprobe_interval = %u\n", 1 + pick(3),
               (unsigned)between(50, 2000), (unsigned)between(20, 1000));
-    buf_print(&b, "server_connections = %u\n", chance(700) ? 1 : 1 + pick(3));
+    buf_print(&b, "server_connections = %u\n", h.lanes);
     if (chance(200))
         buf_print(&b, "preconnect = true\n");
     if (!h.memcached && chance(100))
@@ -94,7 +94,7 @@ static void trouble(void *of)
     if (chance(100))
         server_restart(n);
     else
-        server_be(n, chance(400) ? WELL : (enum mood)pick(MOODS));
+        server_be(n, chance(400) ? WELL : (enum mood)pick(h.loses ? MOODS : LOST));
     later(between(1 * MS, chance(500) ? 100 * MS : 3 * SECOND), trouble, NULL);
 }
 
@@ -109,6 +109,14 @@ static void leave(void *of)
     clients_leave();
 }
 
+/* A connection that was lost, which nobody was told, is found out by who asks on it. */
+static void warm(void *of)
+{
+    (void)of;
+    if (h.loses)
+        client_tour(CLIENTS_MOST - 2);
+}
+
 static void calm(void *of)
 {
     (void)of;
@@ -119,6 +127,7 @@ static void calm(void *of)
         server_be(i, WELL);
     kernel_limit(h.fds, 0);
     later(10 * SECOND, leave, NULL);
+    later(30 * SECOND, warm, NULL);
     later(60 * SECOND, proof, NULL);
 }
 
@@ -170,8 +179,10 @@ static void choose(void)
     h.clients = 1 + pick(chance(200) ? CLIENTS_MOST - 2 : 12);
     h.eject = chance(400);
     h.timeout = any_of(timeouts, 5) * (uint64_t)MS;
+    h.lanes = chance(700) ? 1 : 1 + pick(3);
+    h.loses = h.workers == 1 && h.lanes == 1 && chance(300);
     h.memory = chance(150) ? (size_t)between(1, 4) * h.workers << 20 : 0;
-    h.fds = chance(100) ? (int)between(40, 80) : 1024;
+    h.fds = chance(100) ? (int)(2 * (32 + h.workers * h.servers * (2 * h.lanes + 1)) + pick(20)) : 1024;
 }
 
 void history_run(void)
@@ -185,13 +196,18 @@ void history_run(void)
     servers_begin(h.memcached, h.servers);
     truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject);
     bool short_of = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024;
-    h.patience = h.timeout + 3 * SECOND;
-    struct manners manners = {.memcached = h.memcached, .resp3 = !h.memcached && chance(400), .may_be_closed = short_of,
+    bool large = h.timeout >= SECOND && (h.memory > 0 || chance(300));
+    /* Where the process is not held up, and nothing large is on its way, answers are there in time. */
+    h.patience = h.timeout + (weather.slow_turn > 0 || large ? 3 * SECOND : 300 * MS + 50 * weather.delay_most);
+    struct manners manners = {.memcached = h.memcached, .may_be_closed = short_of,
                               .patience = h.fds < 1024 || weather.no_socket > 0 || weather.no_watch > 0 ? 0 : h.patience,
-                              .pad_most = chance(700) ? 3000 : 200000};
+                              .pad_most = large ? 200000 : 3000,
+                              .large = large && chance(500) ? 300 : 30,
+                              .hello = h.memcached || chance(500) ? 0 : chance(500) ? 10 : 100};
+    kernel_windows(manners.pad_most > 10000 ? 4096 : 300);
     clients_begin(&manners, h.keys);
     write_conf(true);
-    kernel_limit(h.fds, h.memory > 0 ? h.memory + (3u << 20) : 0);
+    kernel_limit(h.fds, h.memory > 0 ? h.memory + (256u << 10) : 0);
     later(between(0, 20 * MS), come, NULL);
     if (troubled)
         later(between(0, 200 * MS), trouble, NULL);

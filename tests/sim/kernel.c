@@ -35,7 +35,7 @@
 #define fiber_comes(fake)                 __sanitizer_finish_switch_fiber(fake, NULL, NULL)
 #define stack_clean(at, size)             __asan_unpoison_memory_region(at, size)
 #else
-#define fiber_leaves(keep_fake, at, size) ((void)(keep_fake))
+#define fiber_leaves(keep_fake, at, size) ((void)(keep_fake), (void)(at), (void)(size))
 #define fiber_comes(fake)                 ((void)(fake))
 #define stack_clean(at, size)             ((void)0)
 #endif
@@ -475,6 +475,7 @@ int sim_pthread_detach(pthread_t t)
 static struct { size_t held, most; uint64_t faults; } heap;
 static struct {
     int          fds;
+    size_t       window;                /* the smallest there is */
     bool         runs;                  /* its loops turn: from now on it must bear with everything */
     struct site *site;
     const char  *path, *text;
@@ -586,6 +587,8 @@ void kernel_limit(int fds, size_t memory)
     heap.most = memory;
 }
 
+void kernel_windows(size_t least) { kernel.window = least; }
+
 void kernel_file(const char *path, const char *text)
 {
     kernel.path = path;
@@ -662,7 +665,7 @@ static int file_new(enum kind kind, struct file **out)
 
 static struct end *end_new(bool ours)
 {
-    static const size_t room[] = {300, 4096, 65536, 1 << 18};
+    const size_t room[] = {kernel.window, 4096, 65536, 1 << 18};
     struct end *e = keep(sizeof *e);
     e->ours = ours;
     e->rx_most = room[pick(4)];
@@ -777,7 +780,12 @@ void end_took(struct end *e, size_t n)
         end_send(e->peer);
 }
 
-void end_room(struct end *e, size_t n) { e->rx_most = n; }
+void end_room(struct end *e, size_t n)
+{
+    e->rx_most = n;
+    if (e->peer != NULL)
+        end_send(e->peer);
+}
 
 void end_shut(struct end *e)
 {

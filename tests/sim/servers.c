@@ -6,7 +6,7 @@
 #include <string.h>
 
 const char *const mood_names[MOODS] = {
-    "well", "refusing", "hanging", "mute", "slow", "errors", "loading", "drops", "garbles", "strays"
+    "well", "refusing", "hanging", "mute", "slow", "errors", "loading", "drops", "garbles", "strays", "lost"
 };
 
 enum { WORDS_MOST = 256 };
@@ -33,6 +33,7 @@ struct line {
     uint32_t       id;
     size_t         stray;               /* bytes that nobody has asked for, and that may not have been read */
     bool           dead, resp3, ringing;
+    bool           lost;                /* nothing passes any more, and nobody is told: a firewall forgot it */
 };
 
 static struct { bool memcached; uint32_t n, lines, garbled; struct server server[SERVERS_MOST]; } all;
@@ -52,7 +53,7 @@ static void line_die(struct line *l)
 
 static void line_hang_up(struct line *l)
 {
-    if (l->dead)
+    if (l->dead || l->lost)
         return;
     line_die(l);
     note("server hangs up", l->id, 0);
@@ -77,7 +78,7 @@ static void line_answer(void *of)
     l->ringing = false;
     while (!l->dead && l->first != NULL && l->first->due <= now()) {
         struct saying *a = l->first;
-        if (l->server->mood == MUTE || l->server->mood == HANGING)
+        if (l->server->mood == MUTE || l->server->mood == HANGING || l->lost)
             return;                     /* until it is better */
         end_say(l->end, buf_at(&a->text), a->text.len);
         l->first = a->next;
@@ -151,7 +152,7 @@ static void line_stray(void *of)
     static const char *const redis[] = {"+OK\r\n", ":1\r\n", "$5\r\nstray\r\n", "$-1\r\n", "-ERR stray\r\n"};
     static const char *const memcached[] = {"STORED\r\n", "END\r\n", "VALUE key:1 0 1\r\nx\r\nEND\r\n", "ERROR\r\n",
                                             "1\r\n"};
-    if (l->dead || l->server->mood != STRAYS || l->first != NULL || l->stray > 0 || !end_is_quiet(l->end) ||
+    if (l->dead || l->lost || l->server->mood != STRAYS || l->first != NULL || l->stray > 0 || !end_is_quiet(l->end) ||
         end_unread(l->end) > 0 || end_is_reset(l->end) || end_ended(l->end))
         return;
     const char *text = (all.memcached ? memcached : redis)[pick(5)];
@@ -166,7 +167,8 @@ static void line_stray(void *of)
 static const char *garbage(enum did did, uint32_t keys)
 {
     static const char *const any[] = {"?what\r\n", "$4\r\nabcdef\r\n", "*1\r\n?\r\n", "\r\n\r\n", "\x01\x02\x03"};
-    static const char *const items[] = {":7\r\n", "+OK\r\n", "*0\r\n", "*9999\r\n:1\r\n", "$3\r\nabc\r\n"};
+    static const char *const items[] = {":77777\r\n", "+garbled\r\n", "*1\r\n+garbled\r\n", "*9999\r\n?\r\n",
+                                        "$7\r\ngarbled\r\n"};
     static const char *const lines[] = {"GARBAGE\r\n", "VALUE nobody 0 1\r\nx\r\nEND\r\n", "\r\n",
                                         "VALUE key:1 0 x\r\n", "HD O12345678\r\n"};
     if (all.memcached)
@@ -174,7 +176,24 @@ static const char *garbage(enum did did, uint32_t keys)
     return did == DID_READ && keys > 1 && chance(500) ? items[pick(5)] : any[pick(5)];
 }
 
-/* `many`: the request is one of several keys, and its reply one that shows it. */
+/* A value that does not end where it should: its reader finds that out when it has had all of it. */
+static void line_garble_long(struct line *l, uint32_t key)
+{
+    struct buf b = {0};
+    size_t n = (size_t)between(10, 100000);
+    char *at = keep(n);
+    memset(at, 'g', n);
+    if (all.memcached)
+        buf_print(&b, "VALUE %s 0 %zu\r\n", key_text(key), n);
+    else
+        buf_print(&b, "$%zu\r\n", n);
+    buf_put(&b, at, n);
+    buf_text(&b, "gg+OK\r\n");
+    line_put(l, buf_at(&b), b.len, service_time(l->server), false);
+    unkeep(at);
+    buf_free(&b);
+}
+
 static bool line_trouble(struct line *l, enum did did, uint32_t key, uint32_t keys, bool *execute)
 {
     enum mood mood = l->server->mood;
@@ -188,7 +207,10 @@ static bool line_trouble(struct line *l, enum did did, uint32_t key, uint32_t ke
         const char *g = garbage(did, keys);
         all.garbled++;
         note("garbage", l->id, 0);
-        line_put(l, g, strlen(g), service_time(l->server), false);
+        if (did == DID_READ && chance(300))
+            line_garble_long(l, key);
+        else
+            line_put(l, g, strlen(g), service_time(l->server), false);
         return true;
     }
     if (mood == LOADING && !all.memcached) {
@@ -537,7 +559,7 @@ static void line_ready(void *of)
     struct line *l = of;
     struct word w[WORDS_MOST], data = {0};
     uint32_t words = 0;
-    while (!l->dead && l->server->mood != HANGING) {
+    while (!l->dead && l->server->mood != HANGING && !l->lost) {
         struct buf *in = end_input(l->end), reply = {0};
         size_t used = all.memcached ? mc_request(l, in, w, &words, &data) : redis_request(l, in, w, &words);
         if (used == 0)
@@ -621,6 +643,8 @@ void server_be(uint32_t n, enum mood mood)
     tell("server %u is %s", n, mood_names[mood]);
     if (mood == REFUSING)
         server_drop_all(s);
+    for (struct line *l = s->line; mood == LOST && l != NULL; l = l->next)
+        l->lost = true;
     if (before != HANGING && before != MUTE)
         return;
     for (struct line *l = s->line; l != NULL; l = l->next)

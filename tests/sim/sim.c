@@ -45,7 +45,7 @@ static void children_run(struct shared *s, uint64_t end, bool twice)
 
 /* Run the seeds from `from` up to `end`; how many failed.  A child runs them, and who comes
  * after it goes on behind the seed that it failed on. */
-static uint64_t seeds_run(uint64_t from, uint64_t end, bool twice)
+static uint64_t seeds_run(uint64_t from, uint64_t end, bool twice, bool first)
 {
     struct shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     uint64_t bad = 0;
@@ -73,6 +73,8 @@ static uint64_t seeds_run(uint64_t from, uint64_t end, bool twice)
             printf("seed %llu: the simulator ends with status %d\n", (unsigned long long)s->next, status);
         bad++;
         s->next++;
+        if (first)
+            break;
     }
     clock_gettime(CLOCK_MONOTONIC, &ended);
     printf("%llu histories, %llu answers to clients, %.1f s\n", (unsigned long long)(end - from),
@@ -84,7 +86,7 @@ static uint64_t seeds_run(uint64_t from, uint64_t end, bool twice)
 int main(int argc, char **argv)
 {
     uint64_t from = 1, n = 0;
-    bool twice = false;
+    bool twice = false, first = false;
     on_broken = failed;
     setenv("TZ", "UTC", 1);
     for (int i = 1; i < argc; i++)
@@ -94,6 +96,8 @@ int main(int argc, char **argv)
             from = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "-twice") == 0)
             twice = true;
+        else if (strcmp(argv[i], "-first") == 0)
+            first = true;
         else
             from = strtoull(argv[i], NULL, 10);
     if (n == 0) {
@@ -101,7 +105,7 @@ int main(int argc, char **argv)
         printf("trace %016llx\n", (unsigned long long)run(from));
         return 0;
     }
-    uint64_t bad = seeds_run(from, from + n, twice);
+    uint64_t bad = seeds_run(from, from + n, twice, first);
     printf("%llu passed, %llu failed\n", (unsigned long long)(n - bad), (unsigned long long)bad);
     return bad > 0;
 }

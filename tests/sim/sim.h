@@ -65,6 +65,7 @@ extern struct weather weather;
 void kernel_begin(void);
 void kernel_end(void);                  /* what was left open is forgotten */
 void kernel_limit(int fds, size_t memory);              /* RLIMIT_NOFILE; what malloc may hold, 0: all */
+void kernel_windows(size_t least);      /* how small the buffers of a connection may be */
 void kernel_file(const char *path, const char *text);   /* the only file there is */
 void kernel_signal(int number);         /* send one to the process */
 bool kernel_has_signals(void);          /* it waits for them: it runs */
@@ -146,6 +147,7 @@ void truth_unsent(struct value *v);
 const char *truth_get(int server, uint32_t key, size_t *len);   /* what it has now; NULL: nothing */
 uint64_t truth_unique(int server, uint32_t key);                /* memcached's unique of that */
 void truth_did(int server, enum did did, uint32_t key);         /* one more was done */
+bool truth_is_one_server(const uint32_t *key, uint32_t keys);   /* they go to the same, or may do so */
 void truth_set(int server, uint32_t key, const char *at, size_t len);
 void truth_delete(int server, uint32_t key);
 void truth_count(int server, uint32_t key, uint64_t n);
@@ -164,7 +166,7 @@ void truth_end(void);
 /* ---- servers and clients */
 
 enum mood {                             /* of a server, from one time to another */
-    WELL, REFUSING, HANGING, MUTE, SLOW, ERRORS, LOADING, DROPS, GARBLES, STRAYS, MOODS
+    WELL, REFUSING, HANGING, MUTE, SLOW, ERRORS, LOADING, DROPS, GARBLES, STRAYS, LOST, MOODS
 };
 void servers_begin(bool memcached, uint32_t n);
 void server_be(uint32_t n, enum mood mood);
@@ -177,19 +179,20 @@ extern const char *const mood_names[MOODS];
 
 struct manners {                        /* of clients */
     bool     memcached;
-    bool     resp3;                     /* they may speak it */
     bool     may_be_closed;             /* there are histories in which a client is closed for no fault of its own */
     uint64_t patience;                  /* every answer is there within this; 0: for ever */
-    size_t   pad_most;                  /* of values */
+    size_t   pad_most;                  /* of values ... */
+    uint32_t large;                     /* ... and how many of 1000 may be so large */
+    uint32_t hello;                     /* how many requests of 1000 change the protocol */
 };
 void clients_begin(const struct manners *manners, uint32_t keys);
 void client_come(uint32_t number);      /* a new one */
+void client_tour(uint32_t number);      /* it asks for each key, once */
 void clients_good(uint32_t number);     /* one whose requests must all be answered well */
 bool clients_are_well(void);            /* it has had all it asked for */
 void clients_expect(uint64_t patience, bool may_be_closed);
 uint32_t clients_open(void);
 void clients_leave(void);               /* all close */
-void clients_excuse(void);              /* from now on they may be closed */
 uint64_t clients_answered(void);
 
 /* ---- a history, whole; broken() if a rule is */

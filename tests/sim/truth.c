@@ -154,6 +154,14 @@ void truth_did(int server, enum did did, uint32_t key)
     k->route = server;
 }
 
+bool truth_is_one_server(const uint32_t *key, uint32_t keys)
+{
+    bool one = true;
+    for (uint32_t i = 1; i < keys; i++)
+        one = one && truth.key[key[i]].route == truth.key[key[0]].route;
+    return one || truth.moves;
+}
+
 static void key_add(uint32_t key, struct entry e)
 {
     struct key *k = &truth.key[key];
