@@ -435,6 +435,8 @@ static void client_refused(struct client *c, struct request *r, struct text t)
     uint32_t serial;
     char line[120];
     snprintf(line, sizeof line, "%.*s", (int)t.len, t.at);
+    if (c->good && all.manners.may_be_closed && text_has(t, "memory"))
+        return;                         /* there is little, whatever the weather */
     if (c->good)
         broken("all is well again, and client %u is told: %s", c->number, line);
     if (r->kind == WRONG || r->kind == MISSPOKEN || r->kind == MC_WRONG || r->kind == MC_MISSPOKEN)

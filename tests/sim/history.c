@@ -4,6 +4,7 @@
  *   calm     servers are well, the weather is good; the proxy has time to find that out
  *   proof    a client asks for every kind of thing, and each answer must be good
  *   end      clients leave, the process is told to end, and leaves nothing behind */
+#include "kernel.h"
 #include "sim.h"
 
 #include <signal.h>
@@ -143,7 +144,7 @@ static void proof(void *of)
 {
     (void)of;
     tell("-- proof");
-    clients_expect(h.patience, false);
+    clients_expect(h.patience, h.memory > 0);
     clients_good(CLIENTS_MOST - 1);
     later(20 * SECOND, proof_check, NULL);
 }

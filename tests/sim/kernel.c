@@ -363,12 +363,6 @@ static bool always(void *of)
     return true;
 }
 
-static bool never(void *of)
-{
-    (void)of;
-    return false;
-}
-
 /* The running fiber goes on when it may, or when time is up. */
 static void fiber_wait(bool (*may)(void *of), void *of, uint64_t until)
 {
@@ -475,10 +469,11 @@ int sim_pthread_detach(pthread_t t)
 static struct { size_t held, most; uint64_t faults; } heap;
 static struct {
     int          fds;
+    uint64_t     ids;
     size_t       window;                /* the smallest there is */
     bool         runs;                  /* its loops turn: from now on it must bear with everything */
     struct site *site;
-    const char  *path, *text;
+    struct { const char *path, *text; } file[8];
     struct file *signals;
 } kernel;
 
@@ -560,13 +555,16 @@ struct end {
     void      (*ready)(void *owner), (*heard)(void *owner);
 };
 
-enum kind { RAW, STREAM, LISTENER, EPOLL, EVENT, SIGNALS, PLAIN };
+enum kind { RAW, STREAM, LISTENER, EPOLL, EVENT, SIGNALS, PLAIN, DATAGRAMS };
+
+struct datagram { struct datagram *next; size_t len; char at[512]; };
 
 struct interest { int fd; uint32_t bits; epoll_data_t data; };
 
 struct file {
     enum kind   kind;
     int         refs;
+    uint64_t    id;                     /* each has another */
     int         family;
     struct end *end;                    /* STREAM */
     uint16_t    port;                   /* LISTENER ... */
@@ -575,6 +573,8 @@ struct file {
     uint32_t    queued;
     uint64_t    count;                  /* EVENT; SIGNALS: which have come, as bits; PLAIN: how far it was read */
     bool        blocks;
+    const char *text;                   /* PLAIN */
+    struct datagram *mail;              /* DATAGRAMS: what has come */
     struct interest *interest;          /* EPOLL */
     uint32_t    interests;
 };
@@ -591,8 +591,11 @@ void kernel_windows(size_t least) { kernel.window = least; }
 
 void kernel_file(const char *path, const char *text)
 {
-    kernel.path = path;
-    kernel.text = text;
+    size_t i = 0;
+    while (kernel.file[i].path != NULL && strcmp(kernel.file[i].path, path) != 0)
+        i++;
+    kernel.file[i].path = path;
+    kernel.file[i].text = text;
 }
 
 bool kernel_has_signals(void) { return kernel.signals != NULL; }
@@ -653,6 +656,7 @@ static int file_new(enum kind kind, struct file **out)
 {
     struct file *f = keep(sizeof *f);
     f->kind = kind;
+    f->id = ++kernel.ids;
     int fd = fd_new(f);
     if (fd == -1)
         unkeep(f);
@@ -870,8 +874,8 @@ int sim_socket(int family, int type, int protocol)
 {
     (void)protocol;
     struct file *f;
-    if ((type & 0xf) != SOCK_STREAM)
-        return fail(EPROTONOSUPPORT);
+    if ((type & 0xf) == SOCK_DGRAM)
+        return file_new(DATAGRAMS, NULL);
     if (fault(weather.no_socket))
         return fail(pick(2) ? ENFILE : ENOBUFS);
     int fd = file_new(RAW, &f);
@@ -981,6 +985,8 @@ static void knock_arrive(void *of)
 int sim_connect(int fd, const struct sockaddr *a, socklen_t len)
 {
     (void)len;
+    if (files[fd] != NULL && files[fd]->kind == DATAGRAMS)
+        return 0;
     struct file *f = file_of(fd, RAW);
     struct site *s = site_find(a);
     if (a->sa_family != AF_UNIX && fault(weather.no_socket))
@@ -1165,6 +1171,103 @@ ssize_t sim_send(int fd, const void *at, size_t n, int flags)
     return sim_sendmsg(fd, &msg, flags);
 }
 
+/* ---- names: whoever is asked over UDP answers as a name server does */
+
+int (*name_find)(const char *name, uint32_t address[ADDRESSES_MOST]);
+
+struct mail { int fd; struct file *file; uint64_t id; struct datagram *datagram; };
+
+static void mail_arrives(void *of)
+{
+    struct mail *m = of;
+    struct datagram **at = &m->file->mail;
+    if (files[m->fd] != m->file || m->file->id != m->id)
+        return;                         /* it was closed meanwhile */
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = m->datagram;
+}
+
+static void put_16(char *to, uint32_t n)
+{
+    to[0] = (char)(n >> 8);
+    to[1] = (char)n;
+}
+
+/* The name in a question, with points; where it ends. */
+static size_t question_name(const char *at, size_t n, char name[300])
+{
+    size_t from = 12, len = 0;
+    while (from < n && at[from] != 0) {
+        size_t label = (unsigned char)at[from];
+        if (from + 1 + label >= n || len + label + 2 > 300)
+            broken("a name server is asked what is no question");
+        memcpy(name + len, at + from + 1, label);
+        len += label;
+        name[len++] = '.';
+        from += 1 + label;
+    }
+    name[len > 0 ? len - 1 : 0] = '\0';
+    return from + 5;
+}
+
+/* What a name server says to the question in `d`. */
+static void answer_question(struct datagram *d)
+{
+    char name[300];
+    uint32_t address[ADDRESSES_MOST];
+    size_t end = question_name(d->at, d->len, name);
+    bool inet = d->at[end - 3] == 1;
+    int n = name_find == NULL ? 0 : name_find(name, address);
+    d->at[2] = (char)0x81;
+    d->at[3] = (char)(n == -1 ? 2 : n == 0 ? 3 : 0);
+    d->len = end;
+    put_16(d->at + 6, inet && n > 0 ? (uint32_t)n : 0);
+    for (int i = 0; inet && i < n; i++, d->len += 16) {
+        memcpy(d->at + d->len, "\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4", 12);
+        put_16(d->at + d->len + 12, address[i] >> 16);
+        put_16(d->at + d->len + 14, address[i]);
+    }
+    if (chance(50))
+        d->at[0] ^= 0x55;               /* it answers another question */
+}
+
+ssize_t sim_sendto(int fd, const void *at, size_t n, int flags, const struct sockaddr *a, socklen_t len)
+{
+    struct file *f = file_of(fd, DATAGRAMS);
+    struct mail *m = keep(sizeof *m);
+    (void)flags;
+    (void)a;
+    (void)len;
+    *m = (struct mail){fd, f, f->id, keep(sizeof *m->datagram)};
+    if (n > 400)
+        broken("a name server is asked %zu bytes", n);
+    memcpy(m->datagram->at, at, n);
+    m->datagram->len = n;
+    activity++;
+    if (chance(100))
+        return (ssize_t)n;              /* it is lost */
+    answer_question(m->datagram);
+    later(packet_delay() * 2 + (chance(100) ? between(0, 2 * SECOND) : 0), mail_arrives, m);
+    return (ssize_t)n;
+}
+
+ssize_t sim_recvfrom(int fd, void *to, size_t n, int flags, struct sockaddr *a, socklen_t *len)
+{
+    struct file *f = file_of(fd, DATAGRAMS);
+    struct datagram *d = f->mail;
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(53), .sin_addr.s_addr = htonl(0x0a000035)};
+    (void)flags;
+    if (d == NULL)
+        return fail(EAGAIN);
+    f->mail = d->next;
+    memcpy(to, d->at, d->len < n ? d->len : n);
+    memcpy(a, &in, sizeof in);
+    *len = sizeof in;
+    activity++;
+    return (ssize_t)d->len;
+}
+
 /* ---- waiting */
 
 static uint32_t fd_sees(int fd)
@@ -1175,6 +1278,8 @@ static uint32_t fd_sees(int fd)
         return f->queued > 0 ? EPOLLIN : 0;
     if (f->kind == EVENT || f->kind == SIGNALS)
         return f->count > 0 ? EPOLLIN : 0;
+    if (f->kind == DATAGRAMS)
+        return f->mail != NULL ? EPOLLIN | EPOLLOUT : EPOLLOUT;
     if (f->kind != STREAM)
         return f->kind == RAW ? EPOLLOUT | EPOLLHUP : 0;
     if (e->connecting)
@@ -1386,8 +1491,8 @@ ssize_t sim_read(int fd, void *to, size_t n)
     if (f->kind == STREAM)
         return sim_recv(fd, to, n, 0);
     (void)file_of(fd, PLAIN);
-    size_t left = strlen(kernel.text) - f->count, some = left < n ? left : n;
-    memcpy(to, kernel.text + f->count, some);
+    size_t left = strlen(f->text) - f->count, some = left < n ? left : n;
+    memcpy(to, f->text + f->count, some);
     f->count += some;
     return (ssize_t)some;
 }
@@ -1420,24 +1525,39 @@ ssize_t sim_write(int fd, const void *at, size_t n)
     return sizeof one;
 }
 
+static const char *file_text(const char *path)
+{
+    for (size_t i = 0; i < sizeof kernel.file / sizeof kernel.file[0] && kernel.file[i].path != NULL; i++)
+        if (strcmp(kernel.file[i].path, path) == 0)
+            return kernel.file[i].text;
+    return NULL;
+}
+
 int sim_open(const char *path, int flags, ...)
 {
-    if (strcmp(path, kernel.path) != 0 || (flags & O_ACCMODE) != O_RDONLY)
+    const char *text = file_text(path);
+    struct file *f;
+    if (text == NULL || (flags & O_ACCMODE) != O_RDONLY)
         return fail(ENOENT);
-    return file_new(PLAIN, NULL);
+    int fd = file_new(PLAIN, &f);
+    if (fd != -1)
+        f->text = text;
+    return fd;
 }
 
 int sim_stat(const char *path, struct stat *st)
 {
     memset(st, 0, sizeof *st);
     st->st_mode = S_IFREG | 0644;
-    return strcmp(path, kernel.path) == 0 ? 0 : fail(ENOENT);
+    return file_text(path) != NULL ? 0 : fail(ENOENT);
 }
 
 int sim_fstat(int fd, struct stat *st)
 {
     (void)file_of(fd, PLAIN);
-    return sim_stat(kernel.path, st);
+    memset(st, 0, sizeof *st);
+    st->st_mode = S_IFREG | 0644;
+    return 0;
 }
 
 int sim_unlink(const char *path) { return path[0] == '/' ? fail(ENOENT) : 0; }
@@ -1459,34 +1579,6 @@ int sim_clock_gettime(clockid_t clock, struct timespec *t)
     return 0;
 }
 
-bool (*name_find)(const char *name, uint32_t *address);
-
-int sim_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
-{
-    struct in_addr number;
-    uint32_t address = 0;
-    bool numeric = inet_pton(AF_INET, host, &number) == 1;
-    if (!numeric && (hints->ai_flags & AI_NUMERICHOST) != 0)
-        return EAI_NONAME;
-    if (!numeric) {
-        fiber_wait(never, NULL, clock_us + between(100, chance(100) ? 3 * SECOND : 20 * MS));
-        if (name_find == NULL || !name_find(host, &address))
-            return EAI_AGAIN;
-        number.s_addr = htonl(address);
-    }
-    struct { struct addrinfo a; struct sockaddr_in in; } *found = sim_calloc(1, sizeof *found);
-    if (found == NULL)
-        return EAI_MEMORY;
-    found->in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(service)),
-                                     .sin_addr = number};
-    found->a = (struct addrinfo){.ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_addrlen = sizeof found->in,
-                                 .ai_addr = (struct sockaddr *)&found->in};
-    *out = &found->a;
-    return 0;
-}
-
-void sim_freeaddrinfo(struct addrinfo *a) { sim_free(a); }
-
 int sim_prlimit(pid_t pid, int what, const struct rlimit *set, struct rlimit *get)
 {
     (void)pid;
@@ -1504,10 +1596,9 @@ int sim_uname(struct utsname *u)
     return 0;
 }
 
-ssize_t sim_getrandom(void *to, size_t n, unsigned flags)
+int sim_getentropy(void *to, size_t n)
 {
-    (void)flags;
     for (size_t i = 0; i < n; i++)
         ((char *)to)[i] = (char)pick(256);
-    return (ssize_t)n;
+    return 0;
 }

@@ -2,7 +2,6 @@
 #ifndef SIM_KERNEL_H
 #define SIM_KERNEL_H
 
-#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -42,6 +41,8 @@ ssize_t sim_readv(int fd, const struct iovec *iov, int n);
 ssize_t sim_send(int fd, const void *at, size_t n, int flags);
 ssize_t sim_sendmsg(int fd, const struct msghdr *msg, int flags);
 ssize_t sim_write(int fd, const void *at, size_t n);
+ssize_t sim_sendto(int fd, const void *at, size_t n, int flags, const struct sockaddr *a, socklen_t len);
+ssize_t sim_recvfrom(int fd, void *to, size_t n, int flags, struct sockaddr *a, socklen_t *len);
 
 int     sim_epoll_create1(int flags);
 int     sim_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev);
@@ -60,10 +61,11 @@ int     sim_clock_gettime(clockid_t clock, struct timespec *t);
 int     sim_pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *of), void *of);
 int     sim_pthread_join(pthread_t t, void **out);
 int     sim_pthread_detach(pthread_t t);
-int     sim_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out);
-void    sim_freeaddrinfo(struct addrinfo *a);
 int     sim_prlimit(pid_t pid, int what, const struct rlimit *set, struct rlimit *get);
 int     sim_uname(struct utsname *u);
-ssize_t sim_getrandom(void *to, size_t n, unsigned flags);
+int     sim_getentropy(void *to, size_t n);
+
+int     nutproxy_main(int argc, char **argv);
+void    nutproxy_reset(void);           /* as when it was just started */
 
 #endif

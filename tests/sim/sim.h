@@ -66,7 +66,7 @@ void kernel_begin(void);
 void kernel_end(void);                  /* what was left open is forgotten */
 void kernel_limit(int fds, size_t memory);              /* RLIMIT_NOFILE; what malloc may hold, 0: all */
 void kernel_windows(size_t least);      /* how small the buffers of a connection may be */
-void kernel_file(const char *path, const char *text);   /* the only file there is */
+void kernel_file(const char *path, const char *text);   /* there is such a file, or now it is another */
 void kernel_signal(int number);         /* send one to the process */
 bool kernel_has_signals(void);          /* it waits for them: it runs */
 
@@ -107,13 +107,9 @@ bool        end_take_back(struct end *e, size_t n);     /* the last n bytes, if 
 void        end_on_write(struct end *e, void (*heard)(void *owner));    /* called before the other writes */
 void        end_deliver(struct end *e, const char *at, size_t n);       /* at once */
 
-/* Names: the address of a name, when it is asked for; false: there is none. */
-extern bool (*name_find)(const char *name, uint32_t *address);
-
-/* ---- the process */
-
-int  nutproxy_main(int argc, char **argv);
-void nutproxy_reset(void);              /* as when it was just started */
+/* Names: how many addresses a name has, written to `address`; -1: that cannot be told now. */
+enum { ADDRESSES_MOST = 4 };
+extern int (*name_find)(const char *name, uint32_t address[ADDRESSES_MOST]);
 
 /* ---- what is true: the servers tell it what they do, the clients ask it what can be */
 

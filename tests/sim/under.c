@@ -7,17 +7,20 @@
 #include <fcntl.h>
 #include <ini.h>
 #include <limits.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "kernel.h"
-#include "sim.h"
 
 #define malloc(n)                 sim_malloc(n)
 #define calloc(n, size)           sim_calloc(n, size)
@@ -45,6 +48,8 @@
 #define send(fd, at, n, flags)    sim_send(fd, at, n, flags)
 #define sendmsg(fd, msg, flags)   sim_sendmsg(fd, msg, flags)
 #define write(fd, at, n)          sim_write(fd, at, n)
+#define sendto(fd, at, n, flags, a, len) sim_sendto(fd, at, n, flags, a, len)
+#define recvfrom(fd, to, n, flags, a, len) sim_recvfrom(fd, to, n, flags, a, len)
 #define epoll_create1(flags)      sim_epoll_create1(flags)
 #define epoll_ctl(e, op, fd, ev)  sim_epoll_ctl(e, op, fd, ev)
 #define epoll_wait(e, ev, n, ms)  sim_epoll_wait(e, ev, n, ms)
@@ -65,12 +70,14 @@
 #define pthread_join(t, out)      sim_pthread_join(t, out)
 #define pthread_detach(t)         sim_pthread_detach(t)
 #define pthread_sigmask(how, set, old) ((void)(set), 0)
-#define getaddrinfo(h, s, hints, out) sim_getaddrinfo(h, s, hints, out)
-#define freeaddrinfo(a)           sim_freeaddrinfo(a)
 #define prlimit(pid, what, set, get) sim_prlimit(pid, what, set, get)
 #define sched_getaffinity(pid, n, set) (-1)
 #define uname(u)                  sim_uname(u)
-#define getrandom(to, n, flags)   sim_getrandom(to, n, flags)
+#define getentropy(to, n)         sim_getentropy(to, n)
+#define if_nametoindex(name)      ((void)(name), 0u)
+#define fchown(fd, user, group)   0
+#define prctl(...)                0
+#define syscall(...)              0L
 #define main                      nutproxy_main
 #define _Fork()                   (-1)
 
