@@ -305,7 +305,7 @@ def test_two_hundred_clients_with_five_thousand_requests_each_are_all_answered_i
             value = bulk(b"<%04d>" % n * 170)
             talkers.append(Talker(proxy.where("alpha"), (ask * 9 + own) * (count // 10),
                                   b"".join(value if i % 10 == 0 else b":%d\r\n" % (i - i // 10)
-                                           for i in range(1, count + 1)), receive=16384))
+                                           for i in range(1, count + 1)), receive=65536))
         converse(talkers, 60, reading=False)
         converse(talkers, 60)
         assert not [t for t in talkers if t.ended], "closed before all was answered"
