@@ -16,13 +16,14 @@
  *     9. CLOCK      what time it is, and what the operator is told
  *    10. LOOP       wait and serve; letters between threads
  *    11. CONN       a socket that is read into scratch and written once a turn
- *    12. SERVER     connections to servers; who is owed which reply; who is down
- *    13. REQUEST    ask servers, in parts; merge, deliver
- *    14. ANSWER     what the proxy answers itself
- *    15. CLIENT     clients: read, route; time
- *    16. ADMIN      the stats port
- *    17. TOOLS      convert, route, diff
- *    18. MAIN       options, threads, signals, reload
+ *    12. NAMES      a name becomes addresses, on a thread of its own
+ *    13. SERVER     connections to servers; who is owed which reply; who is down
+ *    14. REQUEST    ask servers, in parts; merge, deliver
+ *    15. ANSWER     what the proxy answers itself
+ *    16. CLIENT     clients: read, route; time
+ *    17. ADMIN      the stats port
+ *    18. TOOLS      convert, route, diff
+ *    19. MAIN       options, threads, signals, reload
  *
  * HOW A REQUEST WALKS THROUGH THE HOUSE
  *
@@ -44,7 +45,7 @@
  *       reply is for the head.  A part whose client is gone or was told that
  *       time is up stays there until the reply has come or the lane is gone.
  *   (3) No conn is freed while events are served: it is marked, and buried at
- *       the end of the turn.  A request is freed by room 13 alone.
+ *       the end of the turn.  A request is freed by room 14 alone.
  *   (4) A room calls only rooms with a lower number.  There are no prototypes,
  *       so the compiler checks this.  Calls upward are the pointers in struct
  *       watch and struct role, and nothing else.
@@ -436,24 +437,31 @@ QUICK void list_cut(struct link *l)
  * ======================================================================== */
 
 #define SMALL_STEP 32u
-#define SMALL_MOST (SMALL_STEP * NUT_SMALL_SHELVES)
+#define SMALL_HEAD 4u                       /* of each thing musl's malloc takes so much for itself ... */
+#define SMALL_MOST (SMALL_STEP * NUT_SMALL_SHELVES - SMALL_HEAD)
 #define LARGE_LEAST 1024u
+#define LARGE_HEAD 20u                      /* ... or so much: what is left of a power of two wastes nothing */
+#define MEM_LITTLE  (16u << 10)             /* bytes that are little to ask for */
 
 struct spare { struct spare *next; };
+
+/* What a thing on a shelf takes. */
+QUICK size_t shelf_small(size_t i) { return (i + 1) * SMALL_STEP - SMALL_HEAD; }
+QUICK size_t shelf_large(size_t i) { return ((size_t)LARGE_LEAST << i) - LARGE_HEAD; }
 
 /* The shelf for `n` bytes, and in *size what a thing on it takes.  NULL: it is
  * so large that it goes to the system and back. */
 QUICK struct shelf *mem_shelf(struct mem *m, size_t n, size_t *size)
 {
     if (n <= SMALL_MOST) {
-        size_t i = n == 0 ? 0 : (n - 1) / SMALL_STEP;
-        *size = (i + 1) * SMALL_STEP;
+        size_t i = n == 0 ? 0 : (n + SMALL_HEAD - 1) / SMALL_STEP;
+        *size = shelf_small(i);
         return &m->small[i];
     }
-    size_t i = 64 - (size_t)__builtin_clzll((n - 1) / LARGE_LEAST | 1);     /* 2^i KiB are enough ... */
-    if (n <= LARGE_LEAST)
+    size_t i = 64 - (size_t)__builtin_clzll((n + LARGE_HEAD - 1) / LARGE_LEAST | 1);    /* 2^i KiB are enough ... */
+    if (n <= shelf_large(0))
         i = 0;                              /* ... or 1 */
-    *size = i < NUT_LARGE_SHELVES ? (size_t)LARGE_LEAST << i : n;
+    *size = i < NUT_LARGE_SHELVES ? shelf_large(i) : n;
     return i < NUT_LARGE_SHELVES ? &m->large[i] : NULL;
 }
 
@@ -481,9 +489,9 @@ static void shelf_clear(struct mem *m, struct shelf *s, size_t size, uint32_t n)
 void nut_mem_empty(struct mem *m)
 {
     for (size_t i = 0; i < NUT_SMALL_SHELVES; i++)
-        shelf_clear(m, &m->small[i], (i + 1) * SMALL_STEP, m->small[i].spares);
+        shelf_clear(m, &m->small[i], shelf_small(i), m->small[i].spares);
     for (size_t i = 0; i < NUT_LARGE_SHELVES; i++)
-        shelf_clear(m, &m->large[i], (size_t)LARGE_LEAST << i, m->large[i].spares);
+        shelf_clear(m, &m->large[i], shelf_large(i), m->large[i].spares);
 }
 
 /* `least` is how few spares a shelf has had since the last time: so many were
@@ -491,10 +499,13 @@ void nut_mem_empty(struct mem *m)
 void nut_mem_tidy(struct mem *m)
 {
     for (size_t i = 0; i < NUT_SMALL_SHELVES; i++)
-        shelf_clear(m, &m->small[i], (i + 1) * SMALL_STEP, (m->small[i].least + 1) / 2);
+        shelf_clear(m, &m->small[i], shelf_small(i), (m->small[i].least + 1) / 2);
     for (size_t i = 0; i < NUT_LARGE_SHELVES; i++)
-        shelf_clear(m, &m->large[i], (size_t)LARGE_LEAST << i, (m->large[i].least + 1) / 2);
+        shelf_clear(m, &m->large[i], shelf_large(i), (m->large[i].least + 1) / 2);
 }
+
+/* Whether so much of the memory is held that who has some should not get more. */
+QUICK bool mem_is_scarce(const struct mem *m) { return m->used > m->most - m->most / 4; }
 
 /* Whether there is anything for nut_mem_tidy to do, now or later. */
 static bool mem_spares(const struct mem *m)
@@ -508,12 +519,14 @@ static bool mem_spares(const struct mem *m)
     return false;
 }
 
-/* `size` bytes from the system, as far as it may. */
+/* `size` bytes from the system, as far as it may: an eighth of all is for the small things, so that
+ * those who want much do not stop those who want little. */
 static void *mem_fetch(struct mem *m, size_t size)
 {
-    if (size > m->most || m->used > m->most - size)
+    size_t most = m->most - (size > MEM_LITTLE ? m->most / 8 : 0);
+    if (size > most || m->used > most - size)
         nut_mem_empty(m);
-    if (size > m->most || m->used > m->most - size)
+    if (size > most || m->used > most - size)
         return NULL;
     void *p = malloc(size);
     if (p != NULL)
@@ -661,8 +674,8 @@ static void piece_fill(struct piece *p, struct bytes b)
  * a small block, a long one larger ones. */
 static bool queue_put_more(struct mem *m, struct queue *q, size_t room, struct bytes b)
 {
-    size_t want = most_of(b.len - room, least_of(q->len, 16384 - sizeof(struct block)));
-    struct piece *more = piece_take(m, most_of(want, LARGE_LEAST - sizeof(struct block)));
+    size_t want = most_of(b.len - room, least_of(q->len, shelf_large(4) - sizeof(struct block)));
+    struct piece *more = piece_take(m, most_of(want, shelf_large(0) - sizeof(struct block)));
     if (more == NULL)
         return false;
     if (room > 0) {
@@ -3529,7 +3542,7 @@ static const char *conf_server(struct conf *c, struct server_list *list, struct 
 /* ---- commands of a pool's own */
 
 /* The next word of a line, parted by blanks and commas; empty: there is none. */
-static struct bytes own_word(struct bytes *line)
+static struct bytes word_next(struct bytes *line)
 {
     while (line->len > 0 && (is_space(line->at[0]) || line->at[0] == ','))
         *line = bytes_from(*line, 1);
@@ -3582,9 +3595,9 @@ static const char *own_way(struct conf *c, struct own_list *list, struct bytes n
 /* "NAME NEWNAME". */
 static const char *own_rename(struct conf *c, struct own_list *list, struct bytes line)
 {
-    struct bytes name = own_word(&line), other = own_word(&line);
+    struct bytes name = word_next(&line), other = word_next(&line);
     size_t i = command_number(name);
-    if (other.len == 0 || own_word(&line).len > 0)
+    if (other.len == 0 || word_next(&line).len > 0)
         return "takes a command and its new name";
     if (bytes_same(other, lit("\"\"")))     /* as in redis.conf: it has none */
         return own_way(c, list, name, DENIED);
@@ -3608,15 +3621,15 @@ static bool own_number(struct bytes word, int8_t *out)
 /* "NAME arity first last step", as the server's COMMAND tells of it. */
 static const char *own_command(struct conf *c, struct own_list *list, struct bytes line)
 {
-    struct bytes name = own_word(&line);
+    struct bytes name = word_next(&line);
     int8_t n[4];
     for (size_t i = 0; i < countof(n); i++)
-        if (!own_number(own_word(&line), &n[i]))
+        if (!own_number(word_next(&line), &n[i]))
             return "takes a name and four numbers: arity, first key, last key, step";
     struct command row = {.arity = n[0], .first = n[1], .last = n[2], .step = n[3], .keys = n[1] > 0 ? SPAN : NONE,
                           .way = n[1] > 0 ? ONE : ANY, .access = OTHER};
     int words = n[0] < 0 ? -n[0] : n[0], last = n[2] < 0 ? words + n[2] : n[2];
-    if (own_word(&line).len > 0 || n[0] == 0 || n[1] < 0 || n[3] < 0)
+    if (word_next(&line).len > 0 || n[0] == 0 || n[1] < 0 || n[3] < 0)
         return "takes a name and four numbers: arity, first key, last key, step";
     if (n[1] > 0 && (n[3] == 0 || last < n[1] || last >= words))
         return "has keys where there are no words";
@@ -3632,7 +3645,7 @@ static const char *conf_own(struct conf *c, const struct key *k, struct own_list
     if (k->at == offsetof(struct pool_fields, command_rename))
         return own_rename(c, list, line);
     bool allow = k->at == offsetof(struct pool_fields, allow);
-    for (struct bytes word; wrong == NULL && (word = own_word(&line)).len > 0; )
+    for (struct bytes word; wrong == NULL && (word = word_next(&line)).len > 0; )
         if (!allow)
             wrong = own_way(c, list, word, DENIED);
         else if (!same_word(word, lit("flush")))
@@ -5095,9 +5108,11 @@ static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <netdb.h>
+#include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -5111,9 +5126,7 @@ static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <time.h>
-#ifdef NUT_POLL
-#include <poll.h>
-#else
+#ifndef NUT_POLL
 #include <sys/epoll.h>
 #endif
 
@@ -5618,61 +5631,33 @@ struct conn {
 
 struct address { struct sockaddr_storage is; socklen_t len; };
 
-/* The address of a path or a number; false: it is a name, or none at all. */
-static bool address_read(struct address *a, const char *host, uint16_t port)
-{
-    *a = (struct address){0};
-    if (host[0] == '/') {
-        struct sockaddr_un *un = (struct sockaddr_un *)&a->is;
-        must(strlen(host) < sizeof un->sun_path);
-        un->sun_family = AF_UNIX;
-        memcpy(un->sun_path, host, strlen(host) + 1);
-        a->len = sizeof *un;
-        return true;
-    }
-    char service[8];
-    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM,
-                                     .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    text_in(service, sizeof service, "%u", (unsigned)port);
-    if (getaddrinfo(host, service, &hints, &found) != 0)
-        return false;
-    memcpy(&a->is, found->ai_addr, found->ai_addrlen);
-    a->len = found->ai_addrlen;
-    freeaddrinfo(found);
-    return true;
-}
-
-/* Ask the system for the address of a name: this may take its time. */
-static bool address_resolve(struct address *a, const char *host, uint16_t port)
-{
-    char service[8];
-    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    text_in(service, sizeof service, "%u", (unsigned)port);
-    if (getaddrinfo(host, service, &hints, &found) != 0)
-        return false;
-    memcpy(&a->is, found->ai_addr, found->ai_addrlen);
-    a->len = found->ai_addrlen;
-    freeaddrinfo(found);
-    return true;
-}
+/* The kernel's own keep-alive asks for the first time after two hours. */
+static const struct { int level, option, value; } keepalive[] = {
+    { SOL_SOCKET,  SO_KEEPALIVE,  1  },
+    { IPPROTO_TCP, TCP_KEEPIDLE,  60 },     /* seconds: it asks after so long ... */
+    { IPPROTO_TCP, TCP_KEEPINTVL, 15 },     /* ... then so often ... */
+    { IPPROTO_TCP, TCP_KEEPCNT,   4  },     /* ... and gives up after so many times */
+};
 
 /* One write a turn needs no help from Nagle; waiting for more only adds delay. */
-static void socket_tune(int fd, bool keepalive)
+static void socket_tune(int fd, const struct pool_fields *conf)
 {
-    int one = 1;                            /* neither is worth losing the conn over */
+    int one = 1, gone = (int)conf->tcp_user_timeout;        /* none is worth losing the conn over */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (keepalive)
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    if (gone > 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
+    for (size_t i = 0; conf->tcpkeepalive && i < countof(keepalive); i++)
+        setsockopt(fd, keepalive[i].level, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
 }
 
 /* A socket on its way to `a`; -1 and errno.  *done: it is there already. */
-static int socket_connect(const struct address *a, bool keepalive, bool *done)
+static int socket_connect(const struct address *a, const struct pool_fields *conf, bool *done)
 {
     int fd = socket(a->is.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd == -1)
         return -1;
     if (a->is.ss_family != AF_UNIX)
-        socket_tune(fd, keepalive);
+        socket_tune(fd, conf);
     *done = connect(fd, (const struct sockaddr *)&a->is, a->len) == 0;
     if (*done || errno == EINPROGRESS)
         return fd;
@@ -6053,7 +6038,7 @@ static ssize_t conn_read_scratch(struct conn *c, size_t *room)
 static ssize_t conn_read_bulk(struct conn *c, size_t *room)
 {
     struct loop *l = c->watch.loop;
-    struct block *b = block_take(&l->mem, least_of(c->hope, SCRATCH_READ - sizeof *b));
+    struct block *b = block_take(&l->mem, least_of(c->hope, shelf_large(6) - sizeof *b));    /* 64 KiB */
     if (b == NULL)
         return conn_read_scratch(c, room);  /* its owner finds out who has to go without */
     struct iovec iov[2] = {{b->bytes, least_of(c->hope, b->cap)}, {l->scratch, SCRATCH_READ}};
@@ -6215,6 +6200,8 @@ static void loop_leave(struct loop *l)
 
 static void loop_tidy(struct loop *l)
 {
+    if (mem_is_scarce(&l->mem))
+        nut_mem_empty(&l->mem);
     if (l->now < l->tidy_at)
         return;
     if (l->tidy_at != 0)
@@ -6252,10 +6239,626 @@ static void loop_settle(struct loop *l)
 /* } 11 */
 
 /* ===========================================================================
- * 12. SERVER                                                               {
+ * 12. NAMES                                                                {
+ *    gives    struct places, address_read, address_of, struct lookup, name_find,
+ *             struct resolver, resolver_begin, resolver_turn; struct stream
+ *    needs    1, 2, 7 for words, 9-11
+ *    never    is on a worker: it waits; never knows who asks, or why
+ *
+ * A name becomes addresses by /etc/hosts, or by the name servers of /etc/resolv.conf
+ * (RFC 1035, over UDP), with the options that resolv.conf(5) has for them.  All names
+ * are looked up at the same time: one that nobody answers for delays no other.
+ * ======================================================================== */
+
+/* ---- files, line by line */
+
+/* A file to read, by its name ("-": stdin); -1: it cannot be opened. */
+static int file_open(const char *path)
+{
+    return strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static void file_close(int fd)
+{
+    if (fd != -1 && fd != STDIN_FILENO)
+        close(fd);
+}
+
+/* What was read of a file and is not used yet: `text`, which is from malloc, from `from` to `len`. */
+struct stream { int fd; char *text; size_t room, from, len; };
+
+/* Read more, for which what is left may move: how much; 0: that was all; -1: it failed. */
+static ssize_t stream_more(struct stream *s)
+{
+    struct bytes left = {s->text + s->from, s->len - s->from};
+    if (left.len == s->room) {
+        size_t room = s->room == 0 ? 16384 : s->room * 2;
+        char *more = malloc(room);
+        if (more == NULL)
+            return -1;
+        copy(more, left);
+        free(s->text);
+        s->text = more;
+        s->room = room;
+    } else if (s->from > 0) {
+        memmove(s->text, left.at, left.len);
+    }
+    s->from = 0;
+    ssize_t n = read(s->fd, s->text + left.len, s->room - left.len);
+    s->len = left.len + (n > 0 ? (size_t)n : 0);
+    return n;
+}
+
+/* The next line, without its end; 0: there is none; -1: it cannot be read. */
+static ssize_t stream_line(struct stream *s, struct bytes *line)
+{
+    ssize_t more = 1;
+    for (size_t seen = 0; ; more = stream_more(s)) {
+        *line = (struct bytes){s->text + s->from, s->len - s->from};
+        seen = find(*line, seen, '\n');
+        if (seen < line->len || (more == 0 && seen > 0)) {
+            s->from += least_of(seen + 1, line->len);
+            line->len = seen;
+            return 1;
+        }
+        if (more <= 0)
+            return more;
+    }
+}
+
+/* Show the lines of a file of the system to `take`, without comments; false: it cannot be read. */
+static bool file_lines(const char *path, void (*take)(void *to, struct bytes line), void *to)
+{
+    struct stream s = {.fd = file_open(path)};
+    struct bytes line;
+    ssize_t more = s.fd == -1 ? -1 : 1;
+    while (more > 0 && (more = stream_line(&s, &line)) > 0) {
+        line.len = find(line, 0, '#');
+        take(to, line);
+    }
+    file_close(s.fd);
+    free(s.text);
+    return more == 0;
+}
+
+/* ---- addresses */
+
+/* An IP address; one of IPv4 stands in the last four bytes, behind ::ffff. */
+struct place { struct in6_addr is; uint32_t scope; };
+
+#define PLACES_OF_A_KIND 8                  /* so many of IPv4, and so many of IPv6 */
+
+struct places { uint32_t n; struct place at[2 * PLACES_OF_A_KIND]; };
+
+static bool place_same(const struct place *a, const struct place *b)
+{
+    return a->scope == b->scope && memcmp(&a->is, &b->is, sizeof a->is) == 0;
+}
+
+static struct place place_inet(const unsigned char *at)
+{
+    struct place p = {.is.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    memcpy(p.is.s6_addr + 12, at, 4);
+    return p;
+}
+
+/* Read an address of IPv4; in fewer than four parts the last one fills the rest, as in 127.1. */
+static bool inet_read(struct bytes text, struct place *p)
+{
+    unsigned char at[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        size_t dot = find(text, 0, '.');
+        bool last = dot == text.len;
+        uint64_t n, most = last ? UINT32_MAX >> 8 * i : 255;
+        if (!number_read((struct bytes){text.at, dot}, most, &n))
+            return false;
+        for (uint32_t k = i; k < (last ? 4 : i + 1); k++)
+            at[k] = (unsigned char)(last ? n >> 8 * (3 - k) : n);
+        *p = place_inet(at);
+        if (last)
+            return true;
+        text = bytes_from(text, dot + 1);
+    }
+    return false;
+}
+
+/* Read an address that is a number; of IPv6 perhaps with the interface that it is of, as fe80::1%eth0. */
+static bool place_read(struct bytes text, struct place *p)
+{
+    char plain[INET6_ADDRSTRLEN], name[IF_NAMESIZE];
+    uint64_t scope = 0;
+    if (inet_read(text, p))
+        return true;
+    size_t len = find(text, 0, '%');
+    struct bytes interface = bytes_from(text, least_of(len + 1, text.len));
+    if (len >= sizeof plain || interface.len >= sizeof name)
+        return false;
+    copy(plain, text);
+    plain[len] = '\0';
+    if (inet_pton(AF_INET6, plain, &p->is) != 1)
+        return false;
+    copy(name, interface);
+    name[interface.len] = '\0';
+    if (interface.len > 0 && !number_read(interface, UINT32_MAX, &scope))
+        scope = if_nametoindex(name);
+    p->scope = (uint32_t)scope;
+    return len == text.len || scope != 0;
+}
+
+static void address_of(struct address *a, const struct place *p, uint16_t port)
+{
+    struct sockaddr_in *in = (struct sockaddr_in *)&a->is;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&a->is;
+    *a = (struct address){0};
+    if (IN6_IS_ADDR_V4MAPPED(&p->is)) {
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+        memcpy(&in->sin_addr, p->is.s6_addr + 12, 4);
+        a->len = sizeof *in;
+        return;
+    }
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    in6->sin6_addr = p->is;
+    in6->sin6_scope_id = p->scope;
+    a->len = sizeof *in6;
+}
+
+/* The address of a path or a number; false: it is a name, or none at all. */
+static bool address_read(struct address *a, const char *host, uint16_t port)
+{
+    struct place p = {0};
+    if (host[0] != '/') {
+        bool number = place_read(bytes_of(host), &p);
+        if (number)
+            address_of(a, &p, port);
+        return number;
+    }
+    *a = (struct address){0};
+    struct sockaddr_un *un = (struct sockaddr_un *)&a->is;
+    must(strlen(host) < sizeof un->sun_path);
+    un->sun_family = AF_UNIX;
+    memcpy(un->sun_path, host, strlen(host) + 1);
+    a->len = sizeof *un;
+    return true;
+}
+
+/* ---- questions and answers of DNS */
+
+enum { DNS_INET = 1, DNS_INET6 = 28 };      /* types of records: A, AAAA */
+
+#define DNS_MOST 512                        /* bytes of a message over UDP */
+#define DNS_HEAD 12
+
+static uint32_t dns_number(struct bytes b, size_t at) { return octet(b.at[at]) << 8 | octet(b.at[at + 1]); }
+
+/* Write the question for `name` to `to`; how long it is, 0: DNS has no such names. */
+static size_t dns_ask(char to[DNS_MOST], uint32_t id, struct bytes name, uint32_t type)
+{
+    size_t at = DNS_HEAD;
+    memset(to, 0, DNS_HEAD);
+    to[0] = (char)(id >> 8);
+    to[1] = (char)id;
+    to[2] = 1;                              /* it is to ask others for us */
+    to[5] = 1;                              /* one question */
+    if (name.len > HOST_MOST - 2)
+        return 0;
+    while (name.len > 0) {
+        size_t len = find(name, 0, '.');
+        if (len == 0 || len > 63)
+            return 0;
+        to[at] = (char)len;
+        copy(to + at + 1, (struct bytes){name.at, len});
+        at += 1 + len;
+        name = bytes_from(name, least_of(len + 1, name.len));
+    }
+    memcpy(to + at, "\0\0\0\0\1", 5);       /* the root; class IN */
+    to[at + 2] = (char)type;
+    return at + 5;
+}
+
+/* Behind a name, which may end in the place of another; SIZE_MAX: it does not end. */
+static size_t dns_skip(struct bytes b, size_t at)
+{
+    while (at < b.len) {
+        uint32_t len = octet(b.at[at]);
+        if (len == 0 || len >= 0xc0)
+            return at + (len == 0 ? 1 : 2);
+        at += 1 + len;
+    }
+    return SIZE_MAX;
+}
+
+/* Whether `reply` answers `question`: its id, and the same question. */
+static bool dns_answers(struct bytes reply, struct bytes question)
+{
+    if (reply.len < question.len || (reply.at[2] & 0x80) == 0 || dns_number(reply, 4) != 1)
+        return false;
+    return memcmp(reply.at, question.at, 2) == 0 &&
+           same_word((struct bytes){reply.at + DNS_HEAD, question.len - DNS_HEAD}, bytes_from(question, DNS_HEAD));
+}
+
+/* Take the addresses of a reply to a question of `len` bytes; false: the server could not tell.
+ * Names of other names need not be followed: what they stand for is in the same reply. */
+static bool dns_take(struct bytes reply, size_t len, uint32_t type, struct places *to)
+{
+    uint32_t code = octet(reply.at[3]) & 15, records = dns_number(reply, 6), taken = 0;
+    size_t want = type == DNS_INET ? 4 : 16, at = len;
+    if (code != 0)
+        return code == 3;                   /* there is no such name */
+    while (records-- > 0 && (at = dns_skip(reply, at)) < reply.len && reply.len - at >= 10) {
+        size_t size = dns_number(reply, at + 8);
+        if (size > reply.len - at - 10)
+            break;
+        const unsigned char *data = (const unsigned char *)reply.at + at + 10;
+        bool wanted = dns_number(reply, at) == type && dns_number(reply, at + 2) == 1 && size == want;
+        if (wanted && taken++ < PLACES_OF_A_KIND) {
+            struct place *p = &to->at[to->n++];
+            *p = (struct place){0};
+            if (type == DNS_INET)
+                *p = place_inet(data);
+            else
+                memcpy(&p->is, data, sizeof p->is);
+        }
+        at += 10 + size;
+    }
+    return true;
+}
+
+/* ---- lookups */
+
+/* A name on its way to its addresses. */
+struct lookup {
+    char          host[HOST_MOST + 1];
+    struct places places;                   /* found: one at least, the best ones first */
+    void        (*done)(struct lookup *l);
+    struct link   in;                       /* in resolver.waiting, or in resolver.asked */
+    uint32_t      dots;                     /* in its name */
+    uint32_t      domain;                   /* which of the domains to search is tried; their number: none */
+    uint32_t      tries;
+    uint64_t      due;                      /* when to ask again */
+    struct question { uint16_t id; bool open; } question[2];        /* for IPv6, and for IPv4 */
+};
+
+#define RESOLVER_SERVERS 3                  /* as in libcs */
+#define RESOLVER_ASKED   64                 /* names at the same time */
+
+struct resolver {
+    struct link    waiting, asked;
+    uint32_t       asks;                    /* how many are asked */
+    struct mailbox box;                     /* where letters with lookups come in; fd -1: there is none */
+    int            fd;                      /* to the name servers; -1: nothing is asked */
+    struct address server[RESOLVER_SERVERS];
+    uint32_t       servers;
+    char           search[256];             /* domains, each with its NUL, and another one */
+    uint32_t       domains, ndots, timeout_ms, attempts;
+};
+
+static void hosts_take(void *to, struct bytes line)
+{
+    struct lookup *l = to;
+    struct bytes address = word_next(&line), word;
+    while ((word = word_next(&line)).len > 0)
+        if (l->places.n < countof(l->places.at) && same_word(word, bytes_of(l->host)) &&
+            place_read(address, &l->places.at[l->places.n])) {
+            l->places.n++;
+            return;
+        }
+}
+
+/* A number behind `name` in a word of options, as in ndots:2. */
+static void resolv_option(struct bytes word, struct bytes name, uint32_t most, uint32_t *to)
+{
+    uint64_t n;
+    if (starts_with(word, name) && number_read(bytes_from(word, name.len), UINT32_MAX, &n))
+        *to = (uint32_t)least_of(n, most);
+}
+
+static void resolv_take(void *to, struct bytes line)
+{
+    struct resolver *r = to;
+    struct bytes key = word_next(&line), word;
+    struct place p;
+    size_t at = 0;
+    if (bytes_same(key, lit("nameserver"))) {
+        if (r->servers < RESOLVER_SERVERS && place_read(word_next(&line), &p))
+            address_of(&r->server[r->servers++], &p, 53);
+    } else if (bytes_same(key, lit("search")) || bytes_same(key, lit("domain"))) {
+        for (r->domains = 0; (word = word_next(&line)).len > 0 && word.len < sizeof r->search - at - 1; r->domains++) {
+            copy(r->search + at, word);
+            r->search[at + word.len] = '\0';
+            at += word.len + 1;
+        }
+    } else if (bytes_same(key, lit("options"))) {
+        while ((word = word_next(&line)).len > 0) {
+            resolv_option(word, lit("ndots:"), 15, &r->ndots);
+            resolv_option(word, lit("attempts:"), 10, &r->attempts);
+            resolv_option(word, lit("timeout:"), 60, &r->timeout_ms);
+        }
+    }
+}
+
+/* Read whom to ask, and open a way to them; false: that failed.  Where one of them has an
+ * address of IPv6 all are written to as such. */
+static bool resolver_prepare(struct resolver *r)
+{
+    int off = 0;
+    sa_family_t family = AF_INET;
+    r->servers = r->domains = 0;
+    r->ndots = 1;
+    r->attempts = 2;
+    r->timeout_ms = 5;                      /* seconds, until all is read */
+    file_lines("/etc/resolv.conf", resolv_take, r);
+    r->timeout_ms = (uint32_t)most_of(r->timeout_ms, 1) * 1000;
+    r->attempts = (uint32_t)most_of(r->attempts, 1);
+    if (r->servers == 0)                    /* as in libcs: here */
+        address_of(&r->server[r->servers++], &(struct place){.is.s6_addr = {[10] = 0xff, 0xff, 127, 0, 0, 1}}, 53);
+    for (uint32_t i = 0; i < r->servers; i++)
+        if (r->server[i].is.ss_family == AF_INET6)
+            family = AF_INET6;
+    for (uint32_t i = 0; i < r->servers && family == AF_INET6; i++)
+        if (r->server[i].is.ss_family == AF_INET) {
+            struct place p = place_inet((const void *)&((struct sockaddr_in *)&r->server[i].is)->sin_addr);
+            struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(53), .sin6_addr = p.is};
+            memcpy(&r->server[i].is, &in6, sizeof in6);
+            r->server[i].len = sizeof in6;
+        }
+    r->fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (r->fd != -1 && family == AF_INET6)
+        setsockopt(r->fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    return r->fd != -1;
+}
+
+/* How good an address looks from here: one that cannot be reached comes last (RFC 6724, 6). */
+static uint32_t place_rank(const struct place *p)
+{
+    struct address a;
+    address_of(&a, p, 53);
+    int fd = socket(a.is.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool way = fd != -1 && connect(fd, (const struct sockaddr *)&a.is, a.len) == 0;
+    if (fd != -1)
+        close(fd);
+    return (way ? 0u : 2u) + (a.is.ss_family == AF_INET6 ? 0u : 1u);
+}
+
+/* Put the best ones first; of those that are as good the order stays. */
+static void places_sort(struct places *ps)
+{
+    uint32_t rank[countof(ps->at)];
+    for (uint32_t i = 0; i < ps->n; i++) {
+        struct place p = ps->at[i];
+        uint32_t own = place_rank(&p), k = i;
+        for (; k > 0 && rank[k - 1] > own; k--) {
+            rank[k] = rank[k - 1];
+            ps->at[k] = ps->at[k - 1];
+        }
+        rank[k] = own;
+        ps->at[k] = p;
+    }
+}
+
+/* A lookup ends, with or without addresses. */
+static void lookup_end(struct resolver *r, struct lookup *l)
+{
+    if (list_linked(&l->in)) {
+        list_cut(&l->in);
+        r->asks--;
+    }
+    if (l->places.n > 1)
+        places_sort(&l->places);
+    l->done(l);
+}
+
+/* The question for IPv6 (0) or IPv4 (1), in `to`: how long it is. */
+static size_t lookup_question(const struct resolver *r, const struct lookup *l, uint32_t which, char to[DNS_MOST])
+{
+    char name[2 * HOST_MOST];
+    const char *domain = l->domain < r->domains ? text_nth(r->search, l->domain) : "";
+    size_t host = strlen(l->host), len;
+    host -= host > 0 && l->host[host - 1] == '.';
+    len = text_in(name, sizeof name, "%.*s%s%s", (int)host, l->host, domain[0] == '\0' ? "" : ".", domain);
+    return dns_ask(to, l->question[which].id, (struct bytes){name, len}, which == 0 ? DNS_INET6 : DNS_INET);
+}
+
+/* Ask all name servers what is not answered yet. */
+static void lookup_send(struct resolver *r, struct lookup *l)
+{
+    char question[DNS_MOST];
+    for (uint32_t which = 0; which < 2; which++) {
+        size_t len = lookup_question(r, l, which, question);
+        for (uint32_t i = 0; i < r->servers && l->question[which].open && len > 0; i++)
+            (void)!sendto(r->fd, question, len, 0, (const struct sockaddr *)&r->server[i].is, r->server[i].len);
+        l->question[which].open = l->question[which].open && len > 0;
+    }
+    l->due = clock_ms() + r->timeout_ms / r->attempts;
+}
+
+/* Ask for the name, in the domain that is its turn.  Ids are such that nobody guesses them. */
+static void lookup_ask(struct resolver *r, struct lookup *l)
+{
+    uint16_t id[2];
+    if (getentropy(id, sizeof id) == -1)
+        memset(id, (int)clock_ms(), sizeof id);
+    for (uint32_t which = 0; which < 2; which++)
+        l->question[which] = (struct question){id[which], true};
+    l->tries = 0;
+    lookup_send(r, l);
+}
+
+/* The servers have told all, or have had their time: go on with the next domain, or end. */
+static void lookup_step(struct resolver *r, struct lookup *l, bool told)
+{
+    if (l->places.n > 0 || !told || l->domain >= r->domains) {
+        lookup_end(r, l);
+        return;
+    }
+    l->domain++;
+    lookup_ask(r, l);
+}
+
+/* Ask for those that wait, as far as not too many are asked. */
+static void resolver_next(struct resolver *r)
+{
+    while (!list_empty(&r->waiting) && r->asks < RESOLVER_ASKED) {
+        struct lookup *l = container_of(r->waiting.next, struct lookup, in);
+        list_cut(&l->in);
+        if (r->fd == -1 && !resolver_prepare(r)) {
+            l->done(l);
+            continue;
+        }
+        list_push(&r->asked, &l->in);
+        r->asks++;
+        size_t len = strlen(l->host);
+        bool whole = l->host[len - 1] == '.' || l->dots >= r->ndots;
+        l->domain = whole ? r->domains : 0;
+        lookup_ask(r, l);
+    }
+    if (r->asks == 0 && r->fd != -1) {      /* the next questions come from another port */
+        close(r->fd);
+        r->fd = -1;
+    }
+}
+
+/* Look a name up: l->done is called, perhaps before this returns. */
+static void resolver_begin(struct resolver *r, struct lookup *l)
+{
+    l->places.n = 0;
+    l->dots = 0;
+    for (const char *at = l->host; *at != '\0'; at++)
+        l->dots += *at == '.';
+    file_lines("/etc/hosts", hosts_take, l);
+    if (l->places.n > 0 || l->host[0] == '\0')
+        lookup_end(r, l);
+    else
+        list_push(&r->waiting, &l->in);
+}
+
+/* Whose question a reply answers, and which of the two; NULL: nobody's. */
+static struct lookup *resolver_asker(struct resolver *r, struct bytes reply, uint32_t *which, size_t *len)
+{
+    char question[DNS_MOST];
+    for (struct link *at = r->asked.next; at != &r->asked; at = at->next) {
+        struct lookup *l = container_of(at, struct lookup, in);
+        for (*which = 0; *which < 2; ++*which) {
+            if (!l->question[*which].open || l->question[*which].id != dns_number(reply, 0))
+                continue;
+            *len = lookup_question(r, l, *which, question);
+            if (dns_answers(reply, (struct bytes){question, *len}))
+                return l;
+        }
+    }
+    return NULL;
+}
+
+static bool resolver_knows(const struct resolver *r, const struct address *from)
+{
+    for (uint32_t i = 0; i < r->servers; i++) {
+        const struct sockaddr_in6 *a = (const void *)&r->server[i].is, *b = (const void *)&from->is;
+        if (from->is.ss_family == AF_INET ? memcmp(&r->server[i].is, &from->is, 8) == 0     /* family, port, address */
+            : a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, sizeof a->sin6_addr) == 0)
+            return true;
+    }
+    return false;
+}
+
+#define DNS_AGAIN_MS 100                    /* a server could not tell: the next try is made so soon */
+
+/* Read a reply; false: there is none. */
+static bool resolver_read(struct resolver *r)
+{
+    char text[4096];
+    struct address from = {.len = sizeof from.is};
+    uint32_t which;
+    size_t question;
+    ssize_t n = recvfrom(r->fd, text, sizeof text, 0, (struct sockaddr *)&from.is, &from.len);
+    if (n == -1)
+        return errno == EINTR || errno == ECONNREFUSED;     /* that nobody listens says nothing of others */
+    struct bytes reply = {text, (size_t)n};
+    struct lookup *l = reply.len < DNS_HEAD || !resolver_knows(r, &from) ? NULL
+                     : resolver_asker(r, reply, &which, &question);
+    if (l == NULL)
+        return true;
+    if (!dns_take(reply, question, which == 0 ? DNS_INET6 : DNS_INET, &l->places)) {
+        l->due = least_of(l->due, clock_ms() + DNS_AGAIN_MS);
+        return true;
+    }
+    l->question[which].open = false;
+    if (!l->question[1 - which].open)
+        lookup_step(r, l, true);
+    return true;
+}
+
+/* Ask again, or give up, what is due. */
+static void resolver_timers(struct resolver *r)
+{
+    uint64_t now = clock_ms();
+    for (struct link *at = r->asked.next, *next; at != &r->asked; at = next) {
+        struct lookup *l = container_of(at, struct lookup, in);
+        next = at->next;
+        if (!l->question[0].open && !l->question[1].open)
+            lookup_step(r, l, true);        /* DNS cannot be asked for such a name */
+        else if (l->due <= now && (++l->tries >= r->attempts || l->places.n > 0))
+            lookup_step(r, l, false);
+        else if (l->due <= now)
+            lookup_send(r, l);
+    }
+}
+
+/* Wait for replies, letters, and time; whether letters have come. */
+static bool resolver_turn(struct resolver *r)
+{
+    int patience = -1;
+    uint64_t now = clock_ms();
+    resolver_next(r);
+    for (struct link *at = r->asked.next; at != &r->asked; at = at->next) {
+        uint64_t due = container_of(at, struct lookup, in)->due;
+        patience = (int)least_of(patience == -1 ? INT_MAX : (size_t)patience, due > now ? due - now : 0);
+    }
+    if (!list_empty(&r->waiting) && r->asks < RESOLVER_ASKED)
+        patience = 0;
+    struct pollfd fds[2] = {{.fd = r->box.fd, .events = POLLIN}, {.fd = r->fd, .events = POLLIN}};
+    poll(fds, 2, patience);
+    while (r->fd != -1 && resolver_read(r))
+        ;
+    resolver_timers(r);
+    return fds[0].revents != 0;
+}
+
+/* Make ready; the mailbox is the caller's. */
+static void resolver_open(struct resolver *r)
+{
+    *r = (struct resolver){.fd = -1, .box.fd = -1};
+    list_init(&r->waiting);
+    list_init(&r->asked);
+}
+
+static void lookup_is_done(struct lookup *l) { l->done = NULL; }
+
+/* Look an address up, and wait for it: only the control thread may. */
+static bool address_find(struct address *a, const char *host, uint16_t port)
+{
+    struct resolver r;
+    struct lookup l = {.done = lookup_is_done};
+    if (address_read(a, host, port))
+        return true;
+    resolver_open(&r);
+    memcpy(l.host, host, strlen(host) + 1);
+    resolver_begin(&r, &l);
+    while (l.done != NULL)
+        resolver_turn(&r);
+    if (r.fd != -1)
+        close(r.fd);
+    if (l.places.n > 0)
+        address_of(a, &l.places.at[0], port);
+    return l.places.n > 0;
+}
+/* } 12 */
+
+/* ===========================================================================
+ * 13. SERVER                                                               {
  *    gives    struct worker, struct pool, struct server, struct lane, struct part,
  *             pool_pick, server_lane, lane_push, lane_disconnect, server_failed
- *    needs    1-11
+ *    needs    1-12
  *    never    knows clients, or what a request wants: it owes replies to parts
  *
  * A lane is one connection to a server, and the FIFO of who is owed a reply on
@@ -6264,7 +6867,7 @@ static void loop_settle(struct loop *l)
  * ======================================================================== */
 
 /* Trouble of our own, where no errno says it. */
-enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_HELLO, WHY_SELECT, WHY_MEMORY };
+enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER };
 
 /* What a client is told of trouble with a server: twemproxy's reasons. */
 #define TROUBLES(_) \
@@ -6274,6 +6877,9 @@ enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_HELLO, WHY_SELECT, WHY_MEMORY };
     _( WHY_HELLO,     "Server does not speak RESP3"       ) \
     _( WHY_SELECT,    "Server refused the database"       ) \
     _( WHY_MEMORY,    "proxy is out of memory"            ) \
+    _( WHY_FULL,      "Server queue is full"              ) \
+    _( WHY_LOADING,   "Server is loading"                 ) \
+    _( WHY_MASTER,    "Server has lost its master"        ) \
     _( EACCES,        "Permission denied"                 ) \
     _( ECONNREFUSED,  "Connection refused"                ) \
     _( ECONNRESET,    "Connection reset by peer"          ) \
@@ -6355,7 +6961,13 @@ struct lane {
     uint64_t       said;                    /* bytes of questions, since it was opened */
     uint8_t        greetings;               /* those whose replies are still to come, GREET_ */
     enum lane_kind kind;
-    bool           naming;                  /* waits for the server's address */
+    const struct role *role;                /* of its connections */
+    uint32_t       number;                  /* of its connection, as server.opened counts them */
+    uint64_t       since;                   /* when it was first to have a connection, 0: it has one that was greeted */
+    struct link    due;                     /* in pool.connecting, by due_at */
+    uint64_t       due_at;                  /* when a connection must be there, and greeted */
+    bool           waits;                   /* for the server's address, or for its turn to connect */
+    bool           moving;                  /* its address is not the server's any more: nothing is written */
     bool           scanning;                /* `scan` is inside a reply */
     bool           aside;                   /* ... or inside what is none: see RESP_ASIDE */
     struct reply   scan;
@@ -6369,10 +6981,7 @@ enum { LETTER_STOP, LETTER_COUNT, LETTER_NAME, LETTER_SETUP, LETTER_NEWS, LETTER
 struct name_letter {
     struct letter  letter;
     struct server *server;
-    char           host[HOST_MOST + 1];     /* its own: the configuration may be gone before it is back */
-    uint16_t       port;
-    bool           found;
-    struct address address;
+    struct lookup  lookup;                  /* its host is its own: the configuration may be gone by then */
 };
 
 /* That a server is down, or up again, on its way from one worker to the next and
@@ -6414,21 +7023,37 @@ struct server {
     struct server_stats       stats;
     struct lane              *lane;         /* pool_lanes of them: first those of RESP2, or of memcached */
     struct lane               probe;
-    struct address            address;
+    struct address            address;      /* the one to try, or that is in use */
+    struct places             places;       /* all that its name stands for, as last told */
+    uint32_t                  place;        /* which of them `address` is ... */
+    uint32_t                  tried;        /* ... and how many of them could not be reached in a row */
     bool                      known;        /* `address` is one to try */
     bool                      asked;        /* `name` is on its way */
     bool                      is_name;      /* `host` must be resolved */
     struct name_letter        name;
     uint32_t                  failures;     /* in a row */
+    uint64_t                  failed_at;    /* when the last one was counted */
+    uint32_t                  opened;       /* connections ever made, or tried ... */
+    uint32_t                  failed_after; /* ... and how many of them had been when the last loss was counted */
+    uint32_t                  retries;      /* connects that failed in a row, at most RETRIES */
+    uint64_t                  retry_at;     /* none is tried before */
+    bool                      sick;         /* requests have waited for a connection in vain */
+    struct link               in_retry;     /* in pool.retry: lanes of it wait ... */
+    uint64_t                  wake_at;      /* ... until then */
+    uint32_t                  queued;       /* parts on its lanes */
     uint64_t                  late_at;      /* when a timeout was last counted among them */
     int                       why;          /* the last one */
     uint64_t                  told_at;      /* when a lost connection was last logged ... */
     int                       told_why;     /* ... and why it was lost */
     bool                      down;
     struct link               in_down;      /* in pool.down */
-    uint64_t                  probe_at;     /* down: when to probe, or to give the probe up */
+    uint64_t                  probe_at;     /* down: when to probe, or to give the probe up ... */
+    uint64_t                  probed_at;    /* ... and when the last one began */
     uint64_t                  patience;     /* down: ms from one probe to the next */
     uint64_t                  down_at;      /* down: since when */
+    uint64_t                  up_at;        /* when it came back last, 0: never */
+    uint32_t                  good;         /* down: probes in a row that it answered well */
+    uint32_t                  flaps;        /* how often it went down soon after it came back, at most FLAPS */
     struct news_letter        news;
 };
 
@@ -6469,7 +7094,13 @@ struct pool {
     struct deal              *deal;
     struct ring               ring;
     struct link               due;          /* parts by deadline: they all have the same patience */
-    struct link               down;         /* servers that are down */
+    struct link               down;         /* servers that are down, the first to go down first */
+    struct link               connecting;   /* lanes by deadline: they all have the same patience, too */
+    struct link               retry;        /* servers that lanes wait for */
+    uint64_t                  resolve_at;   /* when names are looked up anew, 0: never */
+    uint32_t                  queue_most;   /* parts that may wait for one server */
+    uint32_t                  queue_mark;   /* from so many parts on clients have one request open at most */
+    uint32_t                  crowded;      /* servers whose queues are that long */
     struct watch              door;         /* the listening socket */
     uint64_t                  door_at;      /* the door is shut until then, 0: it is open */
     uint64_t                  door_told;    /* when that was last logged */
@@ -6536,12 +7167,17 @@ static uint32_t pool_pick(struct pool *pool, struct bytes key)
     return nut_ring_pick(&pool->ring, key_hash(pool->conf, key), lot);
 }
 
-/* Build the ring of those who are in.  Without memory the old one stays: keys
- * of a server that is down then fail, until the next change. */
+/* Build the ring of those who are in: of servers that are down the first ones go, as many
+ * as eject_limit lets out.  Without memory the old one stays: keys of a server that is
+ * down then fail, until the next change. */
 static void pool_ring(struct pool *pool)
 {
+    uint32_t most = pool->servers * (uint32_t)pool->conf->eject_limit / 100, n = 0;
     for (uint32_t i = 0; i < pool->servers; i++)
-        pool->member[i].out = pool->server[i].down && pool->conf->auto_eject_hosts;
+        pool->member[i].out = false;
+    for (const struct link *at = pool->down.next; at != &pool->down && n < most; at = at->next, n++)
+        if (pool->conf->auto_eject_hosts)
+            pool->member[container_of(at, struct server, in_down) - pool->server].out = true;
     if (!nut_ring_build(&pool->loop->mem, &pool->ring, (enum spread)pool->conf->distribution,
                         pool->member, pool->servers))
         log_of(EVENT_no_memory, pool->name, NULL, "no memory to change the ring");
@@ -6549,22 +7185,25 @@ static void pool_ring(struct pool *pool)
 
 /* ---- lanes */
 
-static bool lane_is_open(const struct lane *lane) { return lane->conn != NULL || lane->naming; }
+static bool lane_is_open(const struct lane *lane) { return lane->conn != NULL || lane->waits; }
 
-/* Where questions go: they are held back until the server has greeted us. */
-static struct queue *lane_queue(struct lane *lane)
+/* Whether questions are held back: until the server has greeted us, or when we leave it for another. */
+static bool lane_holds(const struct lane *lane)
 {
-    return lane->conn == NULL || lane->greetings > 0 ? &lane->later : &lane->conn->out;
+    return lane->conn == NULL || lane->greetings > 0 || lane->moving;
 }
 
-/* How many bytes of questions the kernel has taken. */
+/* Where questions go. */
+static struct queue *lane_queue(struct lane *lane) { return lane_holds(lane) ? &lane->later : &lane->conn->out; }
+
+/* How many bytes of questions the kernel has taken, or were given up before it could. */
 static uint64_t lane_wrote(const struct lane *lane)
 {
-    if (lane->conn == NULL || lane->greetings > 0 || lane->conn->out.len >= lane->said)
-        return 0;                           /* even our greeting may not be written yet */
-    return lane->said - lane->conn->out.len;
+    uint64_t asked = lane->said - lane->later.len;
+    if (lane->conn == NULL || lane->greetings > 0)
+        return asked;
+    return asked - least_of(lane->conn->out.len, asked);    /* even our greeting may not be written yet */
 }
-
 
 /* What a new connection begins with; a probe ends with asking for a sign of life.
  * False: no memory. */
@@ -6610,13 +7249,55 @@ static int greeting_why(int greeting)
 /* Servers may have other scripts than they had. */
 static void pool_forget_scripts(struct pool *pool) { memset(pool->script, 0, sizeof pool->script); }
 
+/* How long a connection may take, until its server has greeted us; 0: for ever. */
+static uint64_t pool_connect_patience(const struct pool *pool)
+{
+    return (uint64_t)(pool->conf->connect_timeout > 0 ? pool->conf->connect_timeout : pool->conf->timeout);
+}
+
+/* Its server has greeted us: it need not hurry any more. */
+static void lane_met(struct lane *lane)
+{
+    if (list_linked(&lane->due))
+        list_cut(&lane->due);
+    lane->since = 0;
+}
+
+static bool lane_is_met(const struct lane *lane)
+{
+    return lane->conn != NULL && !lane->conn->connecting && lane->greetings == 0;
+}
+
+/* How many lanes each server of a pool has: those of RESP3 are opened when a client
+ * speaks it. */
+static uint32_t conf_lanes(const struct pool_fields *conf)
+{
+    return (uint32_t)conf->server_connections * (conf->protocol == REDIS ? 2 : 1);
+}
+
+static uint32_t pool_lanes(const struct pool *pool) { return conf_lanes(pool->conf); }
+
+/* Close a lane's connection, if it has one. */
+static void lane_close(struct lane *lane)
+{
+    if (lane->conn != NULL)
+        conn_close(lane->conn);
+    if (list_linked(&lane->due))
+        list_cut(&lane->due);
+    lane->conn = NULL;
+    lane->waits = lane->scanning = lane->aside = lane->moving = false;
+    lane->greetings = 0;
+}
+
 /* Connect a lane whose server's address is known: 0, or why not. */
 static int lane_connect(struct lane *lane, const struct role *role)
 {
     struct server *s = lane->server;
     struct loop *l = s->pool->loop;
+    uint64_t patience = pool_connect_patience(s->pool);
     bool done;
-    int fd = socket_connect(&s->address, s->pool->conf->tcpkeepalive, &done);
+    lane->number = ++s->opened;
+    int fd = socket_connect(&s->address, s->pool->conf, &done);
     if (fd == -1)
         return errno;
     struct lane_conn *lc = mem_zero(&l->mem, sizeof *lc);
@@ -6631,8 +7312,11 @@ static int lane_connect(struct lane *lane, const struct role *role)
     }
     lc->conn.connecting = !done;
     lane->conn = &lc->conn;
-    lane->naming = lane->scanning = lane->aside = false;
-    lane->said = lane->later.len;
+    lane->waits = lane->scanning = lane->aside = false;
+    if (patience > 0 && lane->kind != LANE_PROBE) {
+        lane->due_at = l->now + patience;
+        list_push(&s->pool->connecting, &lane->due);
+    }
     s->pool->worker->accepted += lane->kind != LANE_PROBE;      /* twemproxy has none to count */
     s->pool->resp2 = s->pool->resp2 && lane->kind != LANE_SHARED;
     if (lane->kind != LANE_PROBE) {         /* another program may run there by now */
@@ -6640,8 +7324,7 @@ static int lane_connect(struct lane *lane, const struct role *role)
         pool_forget_scripts(s->pool);
     }
     if (!lane_greet(lane)) {
-        conn_close(lane->conn);
-        lane->conn = NULL;
+        lane_close(lane);
         return ENOMEM;
     }
     if (lane->greetings == 0)
@@ -6650,22 +7333,9 @@ static int lane_connect(struct lane *lane, const struct role *role)
     return 0;
 }
 
-/* Open a lane: at once, or when the server's name is resolved.  0, or why not. */
-static int lane_open(struct lane *lane, const struct role *role)
-{
-    struct server *s = lane->server;
-    if (s->known)
-        return lane_connect(lane, role);
-    lane->naming = true;
-    lane->said = lane->later.len;
-    if (!s->asked) {
-        s->asked = true;
-        s->name.letter.kind = LETTER_NAME;
-        s->name.letter.back = &s->pool->worker->box;
-        mailbox_post(s->pool->worker->resolver, &s->name.letter);
-    }
-    return 0;
-}
+/* A server is asked for one part more, or less.  Its pool knows how many have long queues. */
+QUICK void server_queued(struct server *s) { s->pool->crowded += ++s->queued == s->pool->queue_mark; }
+QUICK void server_dequeued(struct server *s) { s->pool->crowded -= s->queued-- == s->pool->queue_mark; }
 
 /* The bytes of a question from `from` on were put into lane_queue: it is asked. */
 static void lane_push(struct lane *lane, struct part *p, uint32_t len)
@@ -6683,6 +7353,7 @@ static void lane_push(struct lane *lane, struct part *p, uint32_t len)
     else
         lane->last->next = p;
     lane->last = p;
+    server_queued(s);
     if (pool->conf->timeout > 0) {
         p->due_at = pool->loop->now + (uint64_t)pool->conf->timeout;
         list_push(&pool->due, &p->due);
@@ -6702,6 +7373,7 @@ static struct part *lane_cut(struct lane *lane)
         lane->last = NULL;
     p->next = NULL;
     p->lane = NULL;
+    server_dequeued(lane->server);
     if (list_linked(&p->due))
         list_cut(&p->due);
     return p;
@@ -6714,16 +7386,31 @@ static void lane_disconnect(struct lane *lane, struct queue *unsent)
     *unsent = (struct queue){0};
     if (lane->conn != NULL && lane->greetings == 0)
         queue_join(unsent, &lane->conn->out);
-    else
-        queue_join(unsent, &lane->later);
-    if (lane->conn != NULL)
-        conn_close(lane->conn);
-    lane->conn = NULL;
-    lane->naming = lane->scanning = lane->aside = false;
-    lane->greetings = 0;
+    queue_join(unsent, &lane->later);
+    lane_close(lane);
+    lane->said = 0;
 }
 
 /* ---- up and down */
+
+/* Look a server's name up, unless that is under way. */
+static void server_resolve(struct server *s)
+{
+    if (!s->is_name || s->asked)
+        return;
+    s->asked = true;
+    s->name.letter.kind = LETTER_NAME;
+    s->name.letter.back = &s->pool->worker->box;
+    mailbox_post(s->pool->worker->resolver, &s->name.letter);
+}
+
+/* Look after those who wait for a server, at a time. */
+static void server_wait(struct server *s, uint64_t at)
+{
+    s->wake_at = at;
+    if (!list_linked(&s->in_retry))
+        list_push(&s->pool->retry, &s->in_retry);
+}
 
 static void server_count_loss(struct server *s, int why)
 {
@@ -6747,26 +7434,32 @@ static void server_tell_loss(struct server *s, int why, bool idle)
            trouble_for(why)->reason, why == EINVAL ? " (its reply is none to what was asked)" : "");
 }
 
+/* At most `ms`, and an eighth less perhaps: so that not all come at the same moment. */
 static uint64_t server_jitter(struct server *s, uint64_t ms)
 {
-    return ms + worker_random(s->pool->worker) % (ms / 8 + 1);
+    return ms - worker_random(s->pool->worker) % (ms / 8 + 1);
 }
 
 #define PROBE_SOONER 16
 
+/* Whether a server is out of the ring. */
+static bool server_is_out(const struct server *s) { return s->pool->member[s - s->pool->server].out; }
+
 /* Count and log that a server went down, or is up. */
 static void server_count_news(struct server *s, bool down, int why)
 {
-    bool eject = s->pool->conf->auto_eject_hosts;
+    bool out = server_is_out(s);
     uint64_t after = s->pool->loop->now - s->down_at;
     if (!down) {
+        s->stats.server_ups++;
         log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
                (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
         return;
     }
-    log_of(eject ? EVENT_server_ejected : EVENT_server_down, s->pool->name, s->conf, "is down%s: %s",
-           eject ? " and ejected" : "", trouble_for(why)->reason);
-    s->pool->stats.server_ejects += eject;
+    s->stats.server_downs++;
+    log_of(out ? EVENT_server_ejected : EVENT_server_down, s->pool->name, s->conf, "is down%s: %s",
+           out ? " and ejected" : "", trouble_for(why)->reason);
+    s->pool->stats.server_ejects += out;
 }
 
 /* Send the news of a server around all workers.  Each counts failures, and probes,
@@ -6794,36 +7487,51 @@ static void server_tell_news(struct server *s)
     mailbox_post(&w->crew[(w->number + 1) % w->crew_size].box, &s->news.letter);
 }
 
+#define FLAP_MS 60000                       /* who goes down so soon after it came back ... */
+#define FLAPS   4                           /* ... needs twice as many good answers, and so on, so often */
+
 /* The server is down, as was found out here, or as another worker has `told`. */
 static void server_mark_down(struct server *s, bool told)
 {
     struct pool *pool = s->pool;
-    bool eject = pool->conf->auto_eject_hosts;
+    uint64_t now = pool->loop->now, interval = (uint64_t)pool->conf->probe_interval;
+    s->flaps = s->up_at != 0 && now - s->up_at < FLAP_MS ? (uint32_t)least_of(s->flaps + 1, FLAPS) : 0;
     s->down = true;
-    s->down_at = pool->loop->now;
-    s->failures = 0;
-    /* Who is not ejected is missed by its clients: it is tried soon, then less often. */
-    s->patience = (uint64_t)pool->conf->probe_interval / (eject ? 1 : PROBE_SOONER);
-    s->probe_at = pool->loop->now +
-                  server_jitter(s, eject ? (uint64_t)pool->conf->server_retry_timeout : s->patience);
+    s->down_at = now;
+    s->failures = s->good = 0;
     list_push(&pool->down, &s->in_down);
+    if (pool->conf->auto_eject_hosts)
+        pool_ring(pool);
+    /* Who is not ejected is missed by its clients: it is tried soon, then less often. */
+    bool out = server_is_out(s);
+    s->patience = interval / (out ? 1 : PROBE_SOONER);
+    s->probe_at = now + server_jitter(s, out ? (uint64_t)pool->conf->server_retry_timeout : s->patience);
+    server_wait(s, now);                    /* those who wait for it are told */
+    if (out)
+        s->stats.server_ejected_at = clock_wall_us();
     if (!told)
         server_tell_news(s);
-    if (!eject)
-        return;
-    s->stats.server_ejected_at = clock_wall_us();
-    pool_ring(pool);
+}
+
+/* It can be connected to, or so others say. */
+static void server_is_reached(struct server *s)
+{
+    s->retries = s->tried = 0;
+    s->retry_at = 0;
+    s->sick = false;
 }
 
 static void server_mark_up(struct server *s, bool told)
 {
     s->down = false;
     s->failures = 0;
+    s->up_at = s->pool->loop->now;
+    server_is_reached(s);
     list_cut(&s->in_down);
-    if (!told)
-        server_tell_news(s);
     if (s->pool->conf->auto_eject_hosts)
         pool_ring(s->pool);
+    if (!told)
+        server_tell_news(s);
 }
 
 /* Count trouble with requests.  True: this made the server go down. */
@@ -6832,22 +7540,94 @@ static bool server_failed(struct server *s, int why)
     s->why = why;
     if (s->pool->retired)
         return false;                       /* its successor finds out, and probes */
-    if (s->is_name && !s->asked)
-        s->known = false;                   /* its name may stand for another address by now */
+    server_resolve(s);                      /* its name may stand for another address by now */
+    s->failed_at = s->pool->loop->now;
     if (s->down || (int64_t)++s->failures < s->pool->conf->server_failure_limit)
         return false;
     server_mark_down(s, false);
     return true;
 }
 
-/* How many lanes each server of a pool has: those of RESP3 are opened when a client
- * speaks it. */
-static uint32_t conf_lanes(const struct pool_fields *conf)
+#define SAME_TROUBLE_MS 25                  /* what fails so soon after something else failed of the same */
+#define RETRY_MS        50                  /* when to connect again after that failed once, then twice as long ... */
+#define RETRY_MOST_MS   1000                /* ... and so long at most */
+#define RETRIES         6
+#define HOLD_MS         1000                /* a request waits no longer while connecting fails */
+
+/* One of its addresses could not be reached: the next one is tried.  False: that was the last. */
+static bool server_next_place(struct server *s)
 {
-    return (uint32_t)conf->server_connections * (conf->protocol == REDIS ? 2 : 1);
+    if (s->places.n > 1) {
+        s->place = (s->place + 1) % s->places.n;
+        address_of(&s->address, &s->places.at[s->place], s->conf->port);
+    }
+    s->tried = s->tried + 1 < s->places.n ? s->tried + 1 : 0;
+    return s->tried > 0;
 }
 
-static uint32_t pool_lanes(const struct pool *pool) { return conf_lanes(pool->conf); }
+/* It could not be connected to.  When none of its addresses is left it has failed, and is
+ * given some time. */
+static void server_unreached(struct server *s, int why)
+{
+    uint64_t now = s->pool->loop->now;
+    if (server_next_place(s))
+        return;
+    if (now < s->retry_at)
+        return;                             /* it was another lane's turn to try */
+    s->retry_at = now + server_jitter(s, least_of((size_t)RETRY_MS << s->retries, RETRY_MOST_MS));
+    s->retries = (uint32_t)least_of(s->retries + 1, RETRIES);
+    if (s->failed_at == 0 || now >= s->failed_at + SAME_TROUBLE_MS)
+        server_failed(s, why);
+    s->why = why;
+}
+
+/* Whether it is we who are short of something. */
+static bool why_is_ours(int why)
+{
+    return why == EMFILE || why == ENFILE || why == ENOMEM || why == ENOBUFS || why == WHY_MEMORY;
+}
+
+/* How long a request may wait while connecting fails, and is tried again. */
+static uint64_t pool_hold(const struct pool *pool)
+{
+    return pool->conf->connect_timeout > 0 ? least_of((uint64_t)pool->conf->connect_timeout, HOLD_MS) : HOLD_MS;
+}
+
+/* Open a lane: at once, or when the server's address is known, or when it is time to
+ * try again.  0, or why not. */
+static int lane_open(struct lane *lane, const struct role *role)
+{
+    struct server *s = lane->server;
+    uint64_t now = s->pool->loop->now;
+    int why = s->why;
+    lane->role = role;
+    lane->waits = false;
+    if (lane->since == 0)
+        lane->since = now;
+    while (s->known && (now >= s->retry_at || lane->kind == LANE_PROBE)) {
+        why = lane_connect(lane, role);
+        if (why == 0 || why_is_ours(why))
+            return why;
+        if (lane->kind == LANE_PROBE) {
+            server_next_place(s);
+            return why;
+        }
+        server_count_loss(s, why);
+        server_tell_loss(s, why, false);
+        server_unreached(s, why);
+    }
+    if (s->known && (s->down || s->sick || s->retry_at > lane->since + pool_hold(s->pool))) {
+        s->sick = true;
+        lane->since = 0;
+        return why;
+    }
+    lane->waits = true;
+    if (s->known)
+        server_wait(s, s->retry_at);
+    else
+        server_resolve(s);
+    return 0;
+}
 
 /* The lane for a client, open; NULL and *why when the server cannot be asked. */
 static struct lane *server_lane(struct server *s, uint32_t client, bool resp3, const struct role *role, int *why)
@@ -6857,15 +7637,21 @@ static struct lane *server_lane(struct server *s, uint32_t client, bool resp3, c
     *why = s->why;
     if (s->down)
         return NULL;
+    if (s->queued >= s->pool->queue_most) {
+        *why = WHY_FULL;
+        return NULL;
+    }
     if (lane_is_open(lane))
         return lane;
+    if (s->sick && s->pool->loop->now < s->retry_at)
+        return NULL;
     *why = lane_open(lane, role);
     if (*why == 0)
         return lane;
-    server_count_loss(s, *why);
-    server_tell_loss(s, *why, false);
-    if (*why != EMFILE && *why != ENFILE && *why != ENOMEM && *why != ENOBUFS)
-        server_failed(s, *why);             /* else it is we who are short of something */
+    if (why_is_ours(*why)) {
+        server_count_loss(s, *why);
+        server_tell_loss(s, *why, false);
+    }
     return NULL;
 }
 
@@ -6878,23 +7664,27 @@ static void probe_close(struct server *s)
     nut_queue_free(&s->pool->loop->mem, &unsent);
 }
 
-/* A probe has failed, or was never made: there will be another. */
-static void probe_again(struct server *s)
+/* A probe has ended, and is not enough: there will be another, `patience` after this one began.  One
+ * that failed makes the time between them longer, up to probe_interval. */
+static void probe_again(struct server *s, bool good)
 {
     probe_close(s);
-    if (s->is_name && !s->asked)
-        s->known = false;
-    s->probe_at = s->pool->loop->now + server_jitter(s, s->patience);
-    s->patience = least_of(2 * s->patience + 1, (uint64_t)s->pool->conf->probe_interval);
+    s->good = good ? s->good + 1 : 0;
+    if (!good)
+        s->patience = least_of(2 * s->patience + 1, (uint64_t)s->pool->conf->probe_interval);
+    s->probe_at = most_of(s->pool->loop->now, s->probed_at + server_jitter(s, s->patience));
 }
 
-#define PROBE_PATIENCE_MS 5000              /* longer than a timeout: who stood still is back with its answer */
+#define PROBE_CONNECT_MS 1000               /* a probe may take so long to connect ... */
+#define PROBE_ANSWER_MS  5000               /* ... and so long in all: who stood still is back with its answer */
 
 static void probe_start(struct server *s, const struct role *role)
 {
-    s->probe_at = s->pool->loop->now + PROBE_PATIENCE_MS;
+    s->probed_at = s->pool->loop->now;
+    s->probe_at = s->probed_at + PROBE_CONNECT_MS;
+    server_resolve(s);
     if (lane_open(&s->probe, role) != 0)
-        probe_again(s);
+        probe_again(s, false);
 }
 
 /* Probe what is due, and give up what takes too long. */
@@ -6905,8 +7695,11 @@ static void pool_probe(struct pool *pool, const struct role *role)
         next = at->next;
         if (s->probe_at > pool->loop->now)
             continue;
-        if (lane_is_open(&s->probe))
-            probe_again(s);
+        bool met = s->probe.conn != NULL && !s->probe.conn->connecting;
+        if (met && s->probed_at + PROBE_ANSWER_MS > pool->loop->now)
+            s->probe_at = s->probed_at + PROBE_ANSWER_MS;
+        else if (lane_is_open(&s->probe))
+            probe_again(s, false);
         else
             probe_start(s, role);
     }
@@ -6922,6 +7715,14 @@ static uint64_t pool_due(const struct pool *pool)
         const struct server *s = container_of(at, struct server, in_down);
         due = due < s->probe_at ? due : s->probe_at;
     }
+    for (const struct link *at = pool->retry.next; at != &pool->retry; at = at->next) {
+        const struct server *s = container_of(at, struct server, in_retry);
+        due = due < s->wake_at ? due : s->wake_at;
+    }
+    if (!list_empty(&pool->connecting))
+        due = least_of(due, container_of(pool->connecting.next, struct lane, due)->due_at);
+    if (pool->resolve_at != 0 && pool->resolve_at < due)
+        due = pool->resolve_at;
     if (pool->door_at != 0 && pool->door_at < due)
         due = pool->door_at;
     return due;
@@ -6936,9 +7737,8 @@ static bool server_open(struct server *s, struct pool *pool, const struct server
     s->is_name = !address_read(&s->address, conf->host, conf->port);
     s->known = !s->is_name;
     s->name.server = s;
-    s->name.port = conf->port;
     if (s->is_name)
-        memcpy(s->name.host, conf->host, strlen(conf->host) + 1);   /* conf_server saw to its length */
+        memcpy(s->name.lookup.host, conf->host, strlen(conf->host) + 1);    /* conf_server saw to its length */
     s->probe = (struct lane){.server = s, .kind = LANE_PROBE};
     s->lane = mem_zero(&pool->loop->mem, lanes * sizeof *s->lane);
     for (uint32_t i = 0; s->lane != NULL && i < lanes; i++) {
@@ -6954,7 +7754,7 @@ static void pool_free(struct pool *pool)
     struct mem *m = &pool->loop->mem;
     uint32_t n = pool->conf->servers.n, lanes = pool_lanes(pool);
     for (uint32_t i = 0; i < pool->servers; i++) {
-        must(pool->server[i].probe.conn == NULL && !pool->server[i].asked);
+        must(pool->server[i].probe.conn == NULL && !pool->server[i].asked && pool->server[i].queued == 0);
         for (uint32_t k = 0; pool->server[i].lane != NULL && k < lanes; k++)
             must(pool->server[i].lane[k].conn == NULL);
         mem_give(m, pool->server[i].lane, lanes * sizeof *pool->server[i].lane);
@@ -6977,6 +7777,8 @@ static void pool_point(struct pool *pool, struct setup *setup, const struct pool
     pool->conf = &conf->key;
     pool->name = conf->name;
     pool->lexicon = conf->lexicon != NULL ? conf->lexicon : &pool->worker->lexicon;
+    pool->queue_most = conf->key.max_queued > 0 ? (uint32_t)conf->key.max_queued : UINT32_MAX;
+    pool->queue_mark = pool->queue_most / 2 + 1;
     for (uint32_t i = 0; i < pool->servers; i++) {
         pool->server[i].conf = &conf->key.servers.at[i];
         pool->member[i].name = bytes_of(conf->key.servers.at[i].name);
@@ -7013,10 +7815,13 @@ static struct pool *pool_new(struct worker *w, struct setup *setup, const struct
     *pool = (struct pool){.worker = w, .loop = &w->loop};
     list_init(&pool->due);
     list_init(&pool->down);
+    list_init(&pool->connecting);
+    list_init(&pool->retry);
     list_init(&pool->clients);
     list_init(&pool->doomed);
     pool_point(pool, setup, conf);
     atomic_fetch_add(&setup->users, 1);
+    pool->resolve_at = w->loop.now;
     if (pool_open(pool))
         return pool;
     pool_free(pool);
@@ -7127,8 +7932,12 @@ static void server_learn(struct server *to, const struct server *from)
         return;
     if (from->known && !to->known) {
         to->address = from->address;
+        to->places = from->places;
+        to->place = from->place;
         to->known = true;
     }
+    to->flaps = from->flaps;
+    to->up_at = from->up_at;
     if (!from->down || to->down)
         return;
     to->down = true;
@@ -7137,6 +7946,7 @@ static void server_learn(struct server *to, const struct server *from)
     to->patience = from->patience;
     to->probe_at = from->probe_at;
     list_push(&to->pool->down, &to->in_down);
+    server_wait(to, to->pool->loop->now);
 }
 
 /* A new pool knows what an old one knew of its servers: where they are, and who
@@ -7148,13 +7958,13 @@ static void pool_learn(struct pool *pool, const struct pool *old)
             server_learn(&pool->server[n], &old->server[i]);
     pool_ring(pool);
 }
-/* } 12 */
+/* } 13 */
 
 /* ===========================================================================
- * 13. REQUEST                                                              {
+ * 14. REQUEST                                                              {
  *    gives    struct client, struct request, request_new, request_say,
  *             request_ask_one, request_ask_each, request_ask_all
- *    needs    1-12
+ *    needs    1-13
  *    never    calls read or write; never knows what a client has asked for, or
  *             why: it asks servers, and makes one reply of theirs
  * ======================================================================== */
@@ -7297,7 +8107,8 @@ static void request_leave(struct request *r)
 static bool client_may_ask(const struct client *c)
 {
     return c->requests < c->window && c->asked < ASKED_MARK && c->held < OUT_MARK && !c->barrier &&
-           !c->pool->retired && !c->pool->worker->stopping;
+           !c->pool->retired && !c->pool->worker->stopping &&
+           (c->requests == 0 || (c->pool->crowded == 0 && !mem_is_scarce(&c->pool->loop->mem)));
 }
 
 /* Expect replies of `bytes`: of the client's requests so many may be open that
@@ -7910,6 +8721,7 @@ static void parts_fail(struct part *p, int why, uint64_t wrote)
         p->lane = NULL;
         if (list_linked(&p->due))
             list_cut(&p->due);
+        server_dequeued(p->server);
         part_fail(p, why, p->at >= wrote);
         p = next;
     }
@@ -7942,6 +8754,7 @@ static void lane_ask_again(struct lane *lane, struct part *p, struct queue *unse
     must(lane->first == NULL && from - wrote <= unsent->len);
     nut_queue_drop(m, unsent, (size_t)(from - wrote));
     queue_join(&lane->later, unsent);
+    lane->said = lane->later.len;
     lane->first = p;
     for (; p != NULL; p = p->next) {
         p->at -= from;
@@ -7954,9 +8767,19 @@ static void lane_ask_again(struct lane *lane, struct part *p, struct queue *unse
     lane->first = lane->last = NULL;
     lane_disconnect(lane, unsent);
     nut_queue_free(m, unsent);
-    server_count_loss(lane->server, why);
-    server_failed(lane->server, why);
     parts_fail(p, why, 0);
+}
+
+/* Everything that was written is answered: go on with a new connection, to where the server is now. */
+static void lane_move(struct lane *lane)
+{
+    struct queue unsent;
+    struct part *p = lane->first;
+    uint64_t wrote = lane_wrote(lane);
+    lane->first = lane->last = NULL;
+    lane_disconnect(lane, &unsent);
+    if (p != NULL)
+        lane_ask_again(lane, p, &unsent, wrote, lane->role);
 }
 
 /* Whether somebody still waits for a reply on this lane. */
@@ -7968,37 +8791,60 @@ static bool lane_is_waited_for(const struct lane *lane)
     return false;
 }
 
+/* Count what a lane was lost for, unless it is nobody's loss, or part_late has counted it.  True: this
+ * made the server go down. */
+static bool lane_count_loss(struct lane *lane, int why, bool met, bool idle)
+{
+    struct server *s = lane->server;
+    bool late = why == ETIMEDOUT && met && !idle && lane->first->overdue && !lane_is_waited_for(lane);
+    bool was_down = s->down;
+    s->pool->resp2 = s->pool->resp2 || why == WHY_HELLO;
+    if (!late)
+        server_count_loss(s, why);
+    server_tell_loss(s, why, idle);
+    if (idle || late || why == WHY_HELLO || why_is_ours(why))      /* it is well, but for those who speak RESP3 */
+        return false;
+    if (!met && why < WHY_AUTH) {
+        server_unreached(s, why);
+    } else if (lane->number > s->failed_after) {    /* else it is the same trouble that others of its lanes had */
+        s->failed_after = s->opened;
+        server_failed(s, why);
+    }
+    s->why = why;
+    return s->down && !was_down;
+}
+
 /* A lane has no connection any more, or never got one: whoever waits on it is
  * answered, or asked for again where that is safe (5). */
 static void lane_lost(struct lane *lane, int why)
 {
     struct server *s = lane->server;
     if (lane->kind == LANE_PROBE) {
-        probe_again(s);
+        if (lane->conn != NULL && lane->conn->connecting)
+            server_next_place(s);
+        probe_again(s, false);
         return;
     }
     struct mem *m = &s->pool->loop->mem;
-    const struct role *role = lane->conn != NULL ? lane->conn->role : NULL;
-    bool met = lane->conn != NULL && !lane->conn->connecting && lane->greetings == 0;
+    bool met = lane_is_met(lane);
+    bool tried = lane->conn != NULL && !met && why < WHY_AUTH;     /* it could not be reached */
     uint64_t wrote = lane_wrote(lane);
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
-    bool late = why == ETIMEDOUT && met && !idle && lane->first->overdue &&
-                !lane_is_waited_for(lane);          /* nothing but what part_late has counted */
+    bool waited = lane->conn == NULL;
     struct queue unsent;
 
-    s->pool->resp2 = s->pool->resp2 || why == WHY_HELLO;
+    if (met)
+        lane_met(lane);
+    bool fell = !waited && lane_count_loss(lane, why, met, idle);
     lane_disconnect(lane, &unsent);
-    if (!late)
-        server_count_loss(s, why);
-    server_tell_loss(s, why, idle);
-    bool fell = !idle && !late && why != WHY_HELLO &&   /* it is well, but for those who speak RESP3 */
-                server_failed(s, why);
     struct part *later = lane_unsent(lane, wrote), *sent = lane->first;
     lane->first = lane->last = NULL;
     parts_fail(sent, why, wrote);
-    if (later != NULL && met && !s->down && why != ETIMEDOUT) {
-        lane_ask_again(lane, later, &unsent, wrote, role);
+    if (later != NULL && !s->down && ((met && why != ETIMEDOUT) || (tried && (why != ETIMEDOUT || s->tried > 0)))) {
+        lane_ask_again(lane, later, &unsent, wrote, lane->role);
     } else {
+        s->sick = s->sick || tried;
+        lane->since = 0;
         nut_queue_free(m, &unsent);
         parts_fail(later, why, wrote);
     }
@@ -8033,10 +8879,12 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
     if (lane->greetings > 0)
         return true;
     if (lane->kind == LANE_PROBE) {
-        probe_close(s);
-        server_mark_up(s, false);
+        probe_again(s, true);
+        if (s->good >= (uint64_t)s->pool->conf->health_rise << s->flaps)
+            server_mark_up(s, false);
         return false;                       /* the conn is closed */
     }
+    lane_met(lane);
     queue_join(&lane->conn->out, &lane->later);
     conn_touch(lane->conn);
     return true;
@@ -8062,17 +8910,32 @@ static bool lane_begin(struct lane *lane, char mark)
     return true;
 }
 
-/* The oldest part of a lane has its reply. */
-static void lane_answered(struct lane *lane, bool wanted)
+/* The oldest part of a lane has its reply, which says that the server is well (0), or why not. */
+static void lane_answered(struct lane *lane, bool wanted, int ill)
 {
     struct part *p = lane_cut(lane);
-    lane->server->failures = 0;
-    lane->server->stats.responses += wanted;
+    struct server *s = lane->server;
+    s->stats.responses += wanted;
+    if (ill == 0) {
+        s->failures = s->failed_after = 0;
+        server_is_reached(s);
+    } else if (s->failed_at == 0 || s->pool->loop->now >= s->failed_at + SAME_TROUBLE_MS) {
+        server_failed(s, ill);
+    }
     part_off_lane(p);
     if (p->answered)
         request_settle(p->request);
     else
         part_end(p, p->lost ? fault_of(WHY_MEMORY, false) : (struct fault){0});
+    if (lane->moving && (lane->first == NULL || lane->first->at >= lane_wrote(lane)))
+        lane_move(lane);
+}
+
+/* Why a server that says so cannot serve, though it is there; 0: for no reason that is known. */
+static int reply_ill(struct bytes reply)
+{
+    return starts_with(reply, lit("-LOADING")) ? WHY_LOADING : starts_with(reply, lit("-MASTERDOWN")) ? WHY_MASTER
+         : starts_with(reply, lit("-NOAUTH")) ? WHY_AUTH : 0;
 }
 
 #define MISSED_MS 1000
@@ -8105,8 +8968,12 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     }
     struct bytes mine = {in->at, used};
     *in = bytes_from(*in, used);
-    if (lane->scan.kind == '-' && starts_with(mine, lit("-NOSCRIPT")))
-        pool_miss_script(s->pool);
+    int ill = 0;
+    if (lane->scan.kind == '-') {
+        ill = reply_ill(mine);
+        if (starts_with(mine, lit("-NOSCRIPT")))
+            pool_miss_script(s->pool);
+    }
     bool wanted = p != NULL && part_is_wanted(p);       /* twemproxy counts those replies only */
     if (wanted) {
         s->stats.response_bytes += used;
@@ -8115,9 +8982,10 @@ static bool lane_take(struct lane *lane, struct conn *c, struct bytes *in)
     if (got != SCAN_DONE)
         return true;
     lane->scanning = false;
-    if (p != NULL)
-        lane_answered(lane, wanted);
-    return p != NULL || lane->aside || lane_greeted(lane, mine);
+    if (p == NULL)
+        return lane->aside || lane_greeted(lane, mine);
+    lane_answered(lane, wanted, ill);
+    return lane->conn == c;
 }
 
 static size_t lane_bytes(struct conn *c, struct bytes in)
@@ -8389,10 +9257,10 @@ static void request_ask_each(struct request *r, const struct frame *f, struct bl
     request_close_part(r);               /* the one that was open while asking */
 }
 
-/* } 13 */
+/* } 14 */
 
 /* ===========================================================================
- * 14. ANSWER                                                               {
+ * 15. ANSWER                                                               {
  *    gives    request_here, request_is_in_multi, command_is_served
  *    needs    1, 2, 5, 9, 12, 13
  *    never    finds the server of a key
@@ -9151,12 +10019,12 @@ static bool request_is_in_multi(struct request *r, const struct command *c)
     }
     return false;
 }
-/* } 14 */
+/* } 15 */
 
 /* ===========================================================================
- * 15. CLIENT                                                               {
+ * 16. CLIENT                                                               {
  *    gives    pool_listen, pool_timers, pool_retire, pool_close, worker_host
- *    needs    1-14
+ *    needs    1-15
  *    never    calls read or write; never touches bytes that WIRE can touch
  *
  * A client's bytes become requests, and each request finds its servers.
@@ -9633,7 +10501,7 @@ static struct client *pool_welcome(struct pool *pool, int fd)
     if (c == NULL)
         close(fd);
     else
-        socket_tune(fd, pool->conf->tcpkeepalive);
+        socket_tune(fd, pool->conf);
     if (c == NULL || !conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {   /* owns fd now */
         mem_give(&pool->loop->mem, c, sizeof *c);
         atomic_fetch_sub(&pool->crowd->clients, 1);
@@ -9857,6 +10725,16 @@ static void pool_preconnect(struct pool *pool)
 
 /* ---- time */
 
+/* A part's time is up before its lane had a connection: it stands at its front, and is not asked any more. */
+static void part_give_up(struct part *p)
+{
+    struct lane *lane = p->lane;
+    must(p == lane->first);
+    nut_queue_drop(&p->server->pool->loop->mem, lane_queue(lane), p->len);
+    lane_cut(lane);
+    part_fail(p, ETIMEDOUT, true);
+}
+
 /* A part's time is up: its client is told.  The others on the lane have their
  * own deadlines; the late reply will be for nobody (2).  When
  * it has not come after as long again, the lane is given up. */
@@ -9866,8 +10744,11 @@ static void part_late(struct part *p)
     struct server *s = p->server;
     struct pool *pool = s->pool;
     uint64_t now = pool->loop->now, timeout = (uint64_t)pool->conf->timeout;
-    bool met = lane->conn != NULL && !lane->conn->connecting && lane->greetings == 0;
-    if (!met || p->overdue) {
+    if (!lane_is_met(lane)) {
+        part_give_up(p);
+        return;
+    }
+    if (p->overdue) {
         lane_lost(lane, ETIMEDOUT);
         return;
     }
@@ -9889,6 +10770,55 @@ static void part_late(struct part *p)
             lane_lost(&s->lane[i], ETIMEDOUT);
 }
 
+/* Those who wait for a server go on, or are told. */
+static void server_go_on(struct server *s, int why)
+{
+    if (list_linked(&s->in_retry))
+        list_cut(&s->in_retry);
+    for (uint32_t i = 0; i <= pool_lanes(s->pool); i++) {
+        struct lane *lane = i < pool_lanes(s->pool) ? &s->lane[i] : &s->probe;
+        if (!lane->waits)
+            continue;
+        int wrong = s->down && lane != &s->probe ? s->why : why != 0 ? why : lane_open(lane, &lane_role);
+        if (wrong != 0)
+            lane_lost(lane, wrong);
+    }
+}
+
+/* Connections that take too long are given up, and who waits to connect tries again. */
+static void pool_connects(struct pool *pool)
+{
+    while (!list_empty(&pool->connecting)) {
+        struct lane *lane = container_of(pool->connecting.next, struct lane, due);
+        if (lane->due_at > pool->loop->now)
+            break;
+        if (lane_is_met(lane))
+            lane_met(lane);
+        else
+            lane_lost(lane, ETIMEDOUT);
+    }
+    for (struct link *at = pool->retry.next, *next; at != &pool->retry; at = next) {
+        struct server *s = container_of(at, struct server, in_retry);
+        next = at->next;
+        if (s->wake_at <= pool->loop->now)
+            server_go_on(s, 0);
+    }
+}
+
+/* Look the names of all servers up, at the start and now and then. */
+static void pool_resolve(struct pool *pool)
+{
+    if (pool->resolve_at == 0 || pool->resolve_at > pool->loop->now)
+        return;
+    bool any = false;
+    for (uint32_t i = 0; i < pool->servers; i++) {
+        any = any || pool->server[i].is_name;
+        server_resolve(&pool->server[i]);
+    }
+    uint64_t interval = (uint64_t)pool->conf->resolve_interval;
+    pool->resolve_at = any && interval > 0 ? pool->loop->now + interval : 0;
+}
+
 /* Do what is due by now. */
 static void pool_timers(struct pool *pool)
 {
@@ -9902,8 +10832,11 @@ static void pool_timers(struct pool *pool)
         struct client *c = container_of(pool->doomed.next, struct client, doomed);
         client_close(c);
     }
-    if (!pool->retired)
+    pool_connects(pool);
+    if (!pool->retired) {
+        pool_resolve(pool);
         pool_probe(pool, &lane_role);
+    }
     if (pool->door_at != 0 && pool->door_at <= pool->loop->now) {
         pool->door_at = 0;
         if (!watch_for(&pool->door, SEES_IN))
@@ -9911,25 +10844,71 @@ static void pool_timers(struct pool *pool)
     }
 }
 
-/* A name was looked up: those who waited for it go on, or are told. */
+/* The address that is in use is none of the server's any more: its connections are left as
+ * soon as they owe nothing for what was written. */
+static void server_leave(struct server *s)
+{
+    for (uint32_t i = 0; i < pool_lanes(s->pool); i++) {
+        struct lane *lane = &s->lane[i];
+        lane->moving = lane_is_met(lane);
+        if (lane->conn != NULL && (lane->first == NULL || lane->first->at >= lane_wrote(lane)))
+            lane_move(lane);
+    }
+}
+
+/* Which of the addresses of a server's name is the one in use; as many as there are: none. */
+static uint32_t server_place(const struct server *s, const struct places *now)
+{
+    uint32_t i = 0;
+    while (i < now->n && !(s->known && place_same(&now->at[i], &s->places.at[s->place])))
+        i++;
+    return i;
+}
+
+/* Its name stands for these addresses now. */
+static void server_moves(struct server *s, const struct places *now)
+{
+    uint32_t place = server_place(s, now);
+    bool known = s->known, moved = known && place == now->n;
+    char text[SOCKET_TEXT];
+    s->places = *now;
+    s->place = place == now->n ? 0 : place;
+    s->known = true;
+    if (place < now->n)
+        return;
+    const struct in6_addr *at = &now->at[0].is;
+    address_of(&s->address, &now->at[0], s->conf->port);
+    server_is_reached(s);
+    if (!moved)
+        return;
+    inet6_text(at, text, sizeof text);
+    log_of(EVENT_server_moved, s->pool->name, s->conf, "is at another address: %s",
+           text + (IN6_IS_ADDR_V4MAPPED(at) ? strlen("::ffff:") : 0));
+    s->probe_at = s->pool->loop->now;       /* if it is down: there it may be up */
+    server_leave(s);
+}
+
+/* A name was looked up: those who waited for it go on, or are told.  Without an answer the
+ * last one is kept. */
 static void server_named(struct server *s)
 {
-    struct lane *lane;
+    bool waited = s->probe.waits;
+    int why = 0;
     s->asked = false;
-    s->known = s->name.found;
-    if (s->known)
-        s->address = s->name.address;
-    else if (!s->down)                      /* told once, not with each probe */
-        log_of(EVENT_server_unknown, s->pool->name, s->conf, "has no address: '%s' is not resolved",
-               s->conf->host);
-    for (uint32_t i = 0; i <= pool_lanes(s->pool); i++) {
-        lane = i < pool_lanes(s->pool) ? &s->lane[i] : &s->probe;
-        if (!lane->naming)
-            continue;
-        int why = s->known ? lane_connect(lane, &lane_role) : EHOSTDOWN;
-        if (why != 0)
-            lane_lost(lane, why);
+    for (uint32_t i = 0; i < pool_lanes(s->pool); i++)
+        waited = waited || s->lane[i].waits;
+    if (s->name.lookup.places.n > 0) {
+        server_moves(s, &s->name.lookup.places);
+    } else if (!s->known) {
+        why = EHOSTDOWN;
+        if (!s->down)                       /* told once, not with each probe */
+            log_of(EVENT_server_unknown, s->pool->name, s->conf, "has no address: '%s' is not resolved", s->conf->host);
+        if (waited && !s->down) {
+            server_count_loss(s, why);
+            server_failed(s, why);
+        }
     }
+    server_go_on(s, why);
 }
 
 /* Close what a pool has open.  Requests that are still under way are answered,
@@ -9952,12 +10931,12 @@ static void pool_close(struct pool *pool)
         client_close(container_of(pool->clients.next, struct client, in_pool));
     loop_settle(pool->loop);
 }
-/* } 15 */
+/* } 16 */
 
 /* ===========================================================================
- * 16. ADMIN                                                                {
+ * 17. ADMIN                                                                {
  *    gives    struct snapshot, worker_count, struct admin, admin_open
- *    needs    1, 2, 6-15
+ *    needs    1, 2, 6-16
  *    never    is on a request's path: without this room there is still a proxy
  *
  * The stats port is served by the control thread.  It asks each worker for a
@@ -10306,70 +11285,16 @@ static void admin_free(struct admin *a)
         snapshot_free(&a->loop->mem, &a->snapshot[i]);
     mem_give(&a->loop->mem, a->snapshot, (a->workers + 1) * sizeof *a->snapshot);
 }
-/* } 16 */
+/* } 17 */
 
 /* ===========================================================================
- * 17. TOOLS                                                                {
+ * 18. TOOLS                                                                {
  *    gives    conf_file, conf_load, tool_named
  *    needs    1-8
  *    never    opens a socket, resolves a name, or runs a pool
  *
  * What is done with a configuration, or with two, without running it.
  * ======================================================================== */
-
-/* A file to read, by its name ("-": stdin); -1: it cannot be opened. */
-static int file_open(const char *path)
-{
-    return strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static void file_close(int fd)
-{
-    if (fd != -1 && fd != STDIN_FILENO)
-        close(fd);
-}
-
-/* What was read of a file and is not used yet: `text`, which is from malloc, from `from` to `len`. */
-struct stream { int fd; char *text; size_t room, from, len; };
-
-/* Read more, for which what is left may move: how much; 0: that was all; -1: it failed. */
-static ssize_t stream_more(struct stream *s)
-{
-    struct bytes left = {s->text + s->from, s->len - s->from};
-    if (left.len == s->room) {
-        size_t room = s->room == 0 ? 16384 : s->room * 2;
-        char *more = malloc(room);
-        if (more == NULL)
-            return -1;
-        copy(more, left);
-        free(s->text);
-        s->text = more;
-        s->room = room;
-    } else if (s->from > 0) {
-        memmove(s->text, left.at, left.len);
-    }
-    s->from = 0;
-    ssize_t n = read(s->fd, s->text + left.len, s->room - left.len);
-    s->len = left.len + (n > 0 ? (size_t)n : 0);
-    return n;
-}
-
-/* The next line, without its end; 0: there is none; -1: it cannot be read. */
-static ssize_t stream_line(struct stream *s, struct bytes *line)
-{
-    ssize_t more = 1;
-    for (size_t seen = 0; ; more = stream_more(s)) {
-        *line = (struct bytes){s->text + s->from, s->len - s->from};
-        seen = find(*line, seen, '\n');
-        if (seen < line->len || (more == 0 && seen > 0)) {
-            s->from += least_of(seen + 1, line->len);
-            line->len = seen;
-            return 1;
-        }
-        if (more <= 0)
-            return more;
-    }
-}
 
 /* The text of a file ("-": of stdin), in memory from malloc that the caller
  * frees; NULL and *why when it cannot be had. */
@@ -11074,10 +11999,10 @@ static int (*tool_named(const char *name))(int argc, char **argv, struct out *ou
             return tools[i].run;
     return NULL;
 }
-/* } 17 */
+/* } 18 */
 
 /* ===========================================================================
- * 18. MAIN                                                                 {
+ * 19. MAIN                                                                 {
  *    gives    main
  *    needs    every room
  *    never    holds a rule
@@ -11245,7 +12170,8 @@ struct house {
     bool            ready;                  /* all that have can run by it */
     bool            again;                  /* the operator wants it read anew after that */
     struct loop     loop;                   /* of the control thread */
-    struct mailbox  box, resolver;
+    struct mailbox  box;
+    struct resolver resolver;
     struct worker  *worker;
     uint32_t        workers, stopped;
     int             stats_door;
@@ -11260,7 +12186,7 @@ static bool listen_address(struct address *a, const char *host, uint16_t port)
 {
     if (strcmp(host, "*") == 0)
         host = "0.0.0.0";
-    return address_read(a, host, port) || address_resolve(a, host, port);
+    return address_find(a, host, port);
 }
 
 /* Whether all pools listen on addresses that there are; who does not is told. */
@@ -11511,17 +12437,25 @@ static int house_descriptors(const struct house *h, const struct conf *conf)
 
 /* ---- threads */
 
-/* Look names up, one after the other: getaddrinfo may take its time, and no
- * worker waits for it. */
+/* The letter goes back to who asked. */
+static void name_is_found(struct lookup *l)
+{
+    struct letter *letter = &container_of(l, struct name_letter, lookup)->letter;
+    mailbox_post(letter->back, letter);
+}
+
+/* Look names up. */
 static void *resolver_run(void *of)
 {
-    struct mailbox *box = of;
+    struct resolver *r = of;
     for (;;) {
-        for (struct letter *l = mailbox_take(box), *next; l != NULL; l = next) {
+        if (!resolver_turn(r))
+            continue;
+        for (struct letter *l = mailbox_take(&r->box), *next; l != NULL; l = next) {
             struct name_letter *name = container_of(l, struct name_letter, letter);
             next = l->next;
-            name->found = address_resolve(&name->address, name->host, name->port);
-            mailbox_post(l->back, l);
+            name->lookup.done = name_is_found;
+            resolver_begin(r, &name->lookup);
         }
     }
     return NULL;
@@ -11774,7 +12708,7 @@ static bool worker_open(struct worker *w, struct house *h, uint32_t n)
 {
     const struct process_conf *process = &h->first->conf.process;
     size_t most = process->max_memory > 0 ? (size_t)process->max_memory / h->workers : SIZE_MAX;
-    *w = (struct worker){.control = &h->box, .resolver = &h->resolver, .number = n, .crew = h->worker,
+    *w = (struct worker){.control = &h->box, .resolver = &h->resolver.box, .number = n, .crew = h->worker,
                          .crew_size = h->workers,
                          .random = clock_wall_us() * 2 + 1 + n};
     list_init(&w->all);
@@ -12140,7 +13074,10 @@ static bool house_open(struct house *h)
 {
     struct mem *m = &h->loop.mem;
     if (!loop_open(&h->loop, SIZE_MAX) || !mailbox_open(&h->box, EFD_NONBLOCK) ||
-        !mailbox_open(&h->resolver, 0) || !house_signals(h))
+        !house_signals(h))
+        return false;
+    resolver_open(&h->resolver);
+    if (!mailbox_open(&h->resolver.box, EFD_NONBLOCK))
         return false;
     h->box.watch = (struct watch){.ready = house_post, .loop = &h->loop, .fd = h->box.fd};
     h->worker = mem_zero(m, h->workers * sizeof *h->worker);
@@ -12277,5 +13214,5 @@ int main(int argc, char **argv)
     return house_begin(&house);
 }
 #endif /* NUT_PROOFS */
-/* } 18 */
+/* } 19 */
 #endif /* NUT_CORE */

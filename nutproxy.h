@@ -735,7 +735,10 @@
     _( log_level,     LEVEL,    "notice",          "",              0,    11,       "how much is logged: 0..11, or emerg alert crit error warn notice info debug") \
     _( log_format,    FORMAT,   "text",            "",              0,    0,        "how the log is written: text, or json with a line for each event") \
     _( pid_file,      TEXT,     "",                "",              0,    0,        "file for the process id, removed at exit") \
-    _( max_memory,    BYTES,    "0",               "",              0,    INT64_MAX, "bytes for all buffers of the process, 0 for no bound")
+    _( user,          TEXT,     "",                "",              0,    0,        "whose rights the process has once it listens: a name or a number; without it those of who starts it") \
+    _( group,         TEXT,     "",                "",              0,    0,        "its group; without it that of user") \
+    _( max_clients,   COUNT,    "0",               "",              0,    INT32_MAX, "most clients of all pools at once, 0 for as many as there are descriptors") \
+    _( max_memory,    BYTES,    "1g",              "0",             0,    INT64_MAX, "bytes for all buffers of the process, 0 for no bound")
 
 #define NUT_POOL_KEYS(_) \
 /*     key                    kind      preset       theirs least most         what it decides */ \
@@ -746,13 +749,19 @@
     _( hash_tag,              TAG,      "",          "",   0,    0,           "two characters; only what stands between them in a key is hashed") \
     _( distribution,          SPREAD,   "ketama",    "",   0,    0,           "how hashes become servers: ketama modula random") \
     _( timeout,               MILLIS,   "5s",        "0",  0,    INT32_MAX,   "patience with a server, from queueing to the whole reply; 0 for ever") \
+    _( connect_timeout,       MILLIS,   "2s",        "0",  0,    INT32_MAX,   "patience with connecting to a server, and with its greeting; 0: that of timeout") \
+    _( client_idle_timeout,   MILLIS,   "0",         "",   0,    INT32_MAX,   "a client that sends and takes nothing for so long is closed; 0: never") \
+    _( tcp_user_timeout,      MILLIS,   "30s",       "0",  0,    INT32_MAX,   "a peer that does not acknowledge what was sent for so long is lost; 0: the kernel decides") \
     _( backlog,               COUNT,    "512",       "",   0,    INT32_MAX,   "length of the queue of clients not yet accepted") \
     _( client_connections,    COUNT,    "0",         "",   0,    INT32_MAX,   "most clients at once, 0 for no limit of its own") \
     _( client_output_limit,   BYTES,    "256m",      "0",  0,    INT64_MAX,   "a client that leaves more than this unread is closed; 0 for no limit") \
-    _( tcpkeepalive,          SWITCH,   "false",     "",   0,    1,           "keep-alive probes on the connections of clients and servers") \
+    _( max_request,           BYTES,    "513m",      "",   1024, NUT_REQUEST_MAX, "bytes of one request") \
+    _( max_queued,            COUNT,    "65536",     "0",  0,    INT32_MAX,   "requests that may wait for one server, for each worker; more get an error; 0 for no limit") \
+    _( tcpkeepalive,          SWITCH,   "true",      "false", 0, 1,           "keep-alive probes on the connections of clients and servers") \
     _( reuseport,             SWITCH,   "false",     "",   0,    1,           "let several processes listen on the same port") \
     _( preconnect,            SWITCH,   "false",     "",   0,    1,           "connect to all servers at start") \
     _( redis_auth,            TEXT,     "",          "",   0,    0,           "password for the servers, and asked of clients") \
+    _( redis_auth_file,       TEXT,     "",          "",   0,    0,           "a file whose first line is that password") \
     _( redis_db,              COUNT,    "0",         "",   0,    INT32_MAX,   "database selected on every connection to a server") \
     _( allow,                 OWN,      "",          "",   0,    0,           "what is off unless it stands here: flush (FLUSHALL, FLUSHDB, flush_all)") \
     _( deny,                  OWN,      "",          "",   0,    0,           "commands that are refused, as KEYS SCRIPT|FLUSH; any number to a line") \
@@ -762,7 +771,10 @@
     _( auto_eject_hosts,      SWITCH,   "false",     "",   0,    1,           "give the keys of a failed server to the others") \
     _( server_failure_limit,  COUNT,    "2",         "",   0,    INT32_MAX,   "failures in a row that mark a server as down") \
     _( server_retry_timeout,  MILLIS,   "30s",       "",   0,    INT32_MAX,   "an ejected server is not tried for so long") \
+    _( eject_limit,           COUNT,    "100",       "",   0,    100,         "percent of the servers that may be ejected at once") \
     _( probe_interval,        MILLIS,   "1s",        "",   10,   86400000,    "a server that is down is probed so often") \
+    _( health_rise,           COUNT,    "2",         "",   1,    1000,        "good answers to probes in a row that bring it back") \
+    _( resolve_interval,      MILLIS,   "30s",       "0",  0,    INT32_MAX,   "names of servers are looked up so often, and after failures; 0: only then") \
     _( servers,               SERVERS,  "!",         "",   1,    NUT_SERVERS_MAX, "host:port:weight [name] or /path:weight [name], one to an indented line")
 
 /* ------------------------------------------------------------------- stats
@@ -792,7 +804,9 @@
     _( in_queue,           GAUGE,   "# requests in incoming queue") \
     _( in_queue_bytes,     GAUGE,   "current request bytes in incoming queue") \
     _( out_queue,          GAUGE,   "# requests in outgoing queue") \
-    _( out_queue_bytes,    GAUGE,   "current request bytes in outgoing queue")
+    _( out_queue_bytes,    GAUGE,   "current request bytes in outgoing queue") \
+    _( server_downs,       COUNTER, "# times the server was marked down") \
+    _( server_ups,         COUNTER, "# times it came back")
 
 /* ------------------------------------------------------------------ events
  * What the log tells.  A row is an event, its level (a line is written when that
@@ -818,6 +832,7 @@
     _( server_closed,      INFO,   "a server has closed a connection that had nothing to do") \
     _( server_refused,     WARN,   "a server does not take our password or database") \
     _( server_unknown,     WARN,   "a server's name has no address") \
+    _( server_moved,       NOTICE, "a server's name stands for another address") \
     _( server_late,        WARN,   "a request had no reply within timeout; those behind it are not told again") \
     _( server_down,        ERROR,  "a server failed too often: requests for it fail at once") \
     _( server_ejected,     ERROR,  "a server failed too often: its keys go to the others") \
@@ -831,8 +846,8 @@ struct bytes { const char *at; size_t len; };
 
 /* Where memory comes from: one for each thread.  All zero but `most` is a
  * fresh one.  What is given back stays on shelves until nut_mem_tidy. */
-#define NUT_SMALL_SHELVES 16            /* 32, 64 ... 512 bytes */
-#define NUT_LARGE_SHELVES 11            /* 1 KiB, 2 KiB ... 1 MiB */
+#define NUT_SMALL_SHELVES 16            /* 32, 64 ... 512 bytes, less what malloc needs for itself */
+#define NUT_LARGE_SHELVES 11            /* 1 KiB, 2 KiB ... 1 MiB, likewise */
 
 struct shelf { struct spare *top; uint32_t spares, least; };
 

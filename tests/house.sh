@@ -21,7 +21,7 @@ flags="-std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Wmissing-p
 
 # The order of the rooms is the dependency graph: nothing is declared before it is defined.
 rule "no prototypes" "" "$(ctags --languages=C --kinds-C=p -x --_xformat=%N nutproxy.c)"
-rule "the rooms stand in order, and each is closed" "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18" \
+rule "the rooms stand in order, and each is closed" "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19" \
     "$(grep -oE '^/\* \} [0-9]+ \*/' nutproxy.c | grep -oE '[0-9]+' | xargs)"
 
 for cc in gcc clang; do
@@ -48,8 +48,8 @@ rule "mutable globals" "logger" \
 rule "WIRE knows no outside" "" \
     "$(room 5 | grep -oE '\b(errno|send|recv|epoll|time|server|pool|log|conn|clock)_?[a-z_]*\(' | xargs)"
 rule "CONFIG and YAML open nothing" "" "$( (room 7; room 8) | grep -oE '\b(fopen|open|getaddrinfo|exit)\(' | xargs)"
-rule "REQUEST, ANSWER and CLIENT read and write nothing" "" "$( (room 13; room 14; room 15) | grep -oE '\b(read|write|recv|sendmsg|readv)\(' | xargs)"
-rule "TOOLS run nothing" "" "$(room 17 | grep -oE '\b(socket|connect|getaddrinfo|address_[a-z]+|pthread_[a-z]+)\(' | xargs)"
+rule "REQUEST, ANSWER and CLIENT read and write nothing" "" "$( (room 14; room 15; room 16) | grep -oE '\b(read|write|recv|sendmsg|readv)\(' | xargs)"
+rule "TOOLS run nothing" "" "$(room 18 | grep -oE '\b(socket|connect|getaddrinfo|address_[a-z]+|pthread_[a-z]+)\(' | xargs)"
 # shellcheck disable=SC2086
 rule "the header stands alone" "" "$(gcc $flags -fsyntax-only -x c nutproxy.h 2>&1)"
 rule "what is visible outside the file begins with nut_" "" \
