@@ -1750,6 +1750,18 @@ static enum scan inline_decode(struct mem *m, struct frame *f, struct bytes line
     return SCAN_DONE;
 }
 
+/* What a request of HTTP is answered: a browser was tricked into posting commands to us, and
+ * what comes behind it is not looked at. */
+static const char HTTP_REDIS[] = "-ERR Protocol error: HTTP is not spoken here\r\n";
+static const char HTTP_MEMCACHED[] = "CLIENT_ERROR HTTP is not spoken here\r\n";
+
+/* Whether the words are those of a line of HTTP: its request, or what Redis takes for one. */
+static bool frame_is_http(const struct frame *f)
+{
+    return (f->argc == 3 && starts_with(frame_arg(f, 2), lit("HTTP/1."))) ||
+           (f->argc > 0 && (same_word(frame_arg(f, 0), lit("post")) || same_word(frame_arg(f, 0), lit("host:"))));
+}
+
 static enum scan inline_request(struct mem *m, struct frame *f, struct bytes in)
 {
     size_t len = find(in, f->pos, '\n');
@@ -1764,11 +1776,7 @@ static enum scan inline_request(struct mem *m, struct frame *f, struct bytes in)
         return frame_bad(f, "-ERR Protocol error: NUL in inline request\r\n");
 
     enum scan got = inline_decode(m, f, line);
-    /* A browser tricked into posting commands to us: Redis hangs up as well. */
-    if (got == SCAN_DONE && f->argc > 0 &&
-        (same_word(frame_arg(f, 0), lit("post")) || same_word(frame_arg(f, 0), lit("host:"))))
-        return frame_bad(f, "-ERR Protocol error: HTTP is not spoken here\r\n");
-    return got;
+    return got == SCAN_DONE && frame_is_http(f) ? frame_bad(f, HTTP_REDIS) : got;
 }
 
 /* The head of the next word, at *at: how long the word is, which begins there then. */
@@ -2290,6 +2298,8 @@ static enum scan mc_line(struct mem *m, struct frame *f, struct bytes in, size_t
     f->text = in;                               /* for frame_arg, while we are here */
     f->verb = f->argc == 0 ? NULL : verb_find(quick_arg(f, 0));
     const struct verb *v = f->verb;
+    if (v == NULL && frame_is_http(f))
+        return frame_bad(f, HTTP_MEMCACHED);
     uint32_t at = v == NULL ? 0 : v->shape == METASET ? 2
                 : v->shape == BLOCK || v->shape == CAS ? 4 : 0;
     if (at > 0 && f->argc > at && mc_number(frame_arg(f, at), UINT64_MAX, &bytes)) {
@@ -4102,9 +4112,13 @@ static void conf_pool_check(struct conf *c, struct pool_conf *p)
                   p->name, none);
     if (redis_seen > 0 && protocol_seen == 0)
         p->key.protocol = p->key.redis == 1 ? REDIS : MEMCACHED;
-    if (p->key.redis_auth != NULL && p->key.protocol != REDIS)
-        conf_tell(c, p->seen[POOL_redis_auth],
-                  "directive \"redis_auth\" is only valid for a redis pool%s%s", none, none);
+    const char *file = p->key.redis_auth_file;
+    if ((p->key.redis_auth != NULL || file != NULL) && p->key.protocol != REDIS)
+        conf_tell(c, p->seen[file != NULL ? POOL_redis_auth_file : POOL_redis_auth],
+                  "directive \"redis_auth%s\" is only valid for a redis pool%s", file != NULL ? "_file" : "", none);
+    if (p->key.redis_auth != NULL && file != NULL)
+        conf_tell(c, p->seen[POOL_redis_auth_file],
+                  "directive \"redis_auth_file\" and \"redis_auth\" stand in one pool%s%s", none, none);
     for (uint32_t i = 0; i < list->n; i++)
         if (list->at[i].name == NULL || list->at[i].host == NULL)
             return;                         /* out of memory: told, and not started */
@@ -4132,6 +4146,7 @@ static void conf_free(struct conf *c)
         conf_text_free(c, k->listen.host);
         conf_text_free(c, k->hash_tag);
         conf_text_free(c, k->redis_auth);
+        conf_text_free(c, k->redis_auth_file);
         conf_pool_commands_free(c, &c->pool[i]);
         conf_text_free(c, c->pool[i].name);
     }
@@ -4139,6 +4154,8 @@ static void conf_free(struct conf *c)
     conf_text_free(c, c->process.stats);
     conf_text_free(c, c->process.log);
     conf_text_free(c, c->process.pid_file);
+    conf_text_free(c, c->process.user);
+    conf_text_free(c, c->process.group);
     nut_queue_free(&c->mem, &c->told);
     nut_queue_free(&c->mem, &c->notes);
     nut_mem_empty(&c->mem);
@@ -4308,6 +4325,25 @@ static uint32_t key_hash(const struct pool_fields *conf, struct bytes key)
     return nut_hash((int)conf->hash, conf->hash_tag == NULL ? key : nut_tagged(key, conf->hash_tag));
 }
 
+/* How many bytes the process takes at most, as the README has it: all buffers, an eighth more for what malloc
+ * cannot use, and what is not buffers.  0: there is no bound. */
+static uint64_t memory_bound(int64_t max_memory, uint32_t workers, size_t pools, size_t servers)
+{
+    return max_memory == 0 ? 0 : (uint64_t)max_memory / 8 * 9 + (2u << 20) + workers * (512u << 10) +
+                                 (pools + servers) * (16u << 10);
+}
+
+static size_t conf_servers(const struct conf *conf)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < conf->pools; i++)
+        n += conf->pool[i].key.servers.n;
+    return n;
+}
+
+#define MEMORY_LINE "; memory: at most %llu bytes, by max_memory * 9/8 + 2 MiB + 512 KiB for each worker" \
+                    " + 16 KiB for each pool and server\n"
+
 /* ---- the sample, which is the tables' own */
 
 /* The value that a row of pool_key has in [alpha] of the sample; NULL: it stands there as a comment. */
@@ -4342,8 +4378,9 @@ static const char conf_sample_more[] =
 static void conf_sample(struct out *to)
 {
     out_put(to, lit("; Every key of nutproxy, what it decides, and its default: behind a semicolon, or said.\n"
-          "; This is what `nutproxy --print-config` prints.\n\n"
+          "; This is what `nutproxy --print-config` prints; with -c FILE it prints what that file comes to.\n\n"
           "; The process.\n[nutproxy]\n"));
+    print(to, MEMORY_LINE, (unsigned long long)memory_bound(1 << 30, 1, 2, 8));
     for (size_t i = 0; i < countof(process_key); i++)
         print(to, "\n; %s\n; %s = %s\n", key_doc(&process_key[i]), key_name(&process_key[i]),
             key_preset(&process_key[i]));
@@ -5062,6 +5099,104 @@ static void pen_section(struct pen *pen, struct bytes name)
     pen_put(pen, lit("]"));
 }
 
+/* ---- as it is in effect */
+
+/* A command of a pool's own, as it is written; `next` is the row behind it.  How many rows that was. */
+static uint32_t pen_own(struct pen *pen, size_t row, const struct own_command *own, const struct own_command *next)
+{
+    char numbers[32];
+    pen_put(pen, (struct bytes){own->name, own->len});
+    if (row == POOL_command)
+        pen_put(pen, (struct bytes){numbers, text_in(numbers, sizeof numbers, " %d %d %d %d", own->row.arity,
+                                                     own->row.first, own->row.last, own->row.step)});
+    if (row != POOL_command_rename)
+        return 1;
+    bool other = own->row.way == UNKNOWN;   /* see own_rename */
+    pen_put(pen, lit(" "));
+    pen_put(pen, other ? (struct bytes){next->name, next->len} : lit("\"\""));
+    return other ? 2 : 1;
+}
+
+static void pen_list(struct pen *pen, size_t row, const void *field)
+{
+    char weight[24], address[ADDRESS_TEXT];
+    const struct own_list *own = field;
+    const struct server_list *servers = field;
+    for (uint32_t i = 0; row == POOL_servers && i < servers->n; i++) {
+        const struct server_conf *s = &servers->at[i];
+        pen_put(pen, lit("    "));
+        pen_put(pen, bytes_of(server_address(s, address)));
+        pen_put(pen, (struct bytes){weight, text_in(weight, sizeof weight, ":%u ", (unsigned)s->weight)});
+        pen_put(pen, bytes_of(s->name));
+        pen_put(pen, lit("\n"));
+    }
+    if (row == POOL_allow)
+        pen_put(pen, lit("    flush\n"));
+    for (uint32_t i = 0; row != POOL_servers && row != POOL_allow && i < own->n; ) {
+        pen_put(pen, lit("    "));
+        i += pen_own(pen, row, &own->at[i], &own->at[i + 1]);
+        pen_put(pen, lit("\n"));
+    }
+}
+
+/* What a number of that kind is written as, in `to`. */
+static const char *value_text(enum kind kind, int64_t value, char to[24])
+{
+    for (size_t i = 0; kind != LEVEL && i < countof(conf_word); i++)
+        if (conf_word[i].kind == kind && conf_word[i].value == value)
+            return conf_word[i].name;
+    if (kind == HASH)
+        return text_nth(hash_names, (size_t)value);
+    text_in(to, 24, "%lld%s", (long long)value, kind == MILLIS ? "ms" : "");
+    return to;
+}
+
+/* A key with the value that it has; one that is not there is left out, and what is secret is not told. */
+static void pen_field(struct pen *pen, const struct key *k, const void *fields, bool of_pool)
+{
+    const void *field = (const char *)fields + k->at;
+    size_t row = of_pool ? (size_t)(k - pool_key) : countof(pool_key);
+    const char *text = k->kind == LISTEN ? ((const struct listen_conf *)field)->text : *(char *const *)field;
+    char number[24];
+    if (k->kind == OWN || k->kind == SERVERS) {
+        if (k->kind == OWN && ((const struct own_list *)field)->n == 0)
+            return;
+        pen_put(pen, bytes_of(key_name(k)));
+        pen_put(pen, lit(" =\n"));
+        pen_list(pen, row, field);
+        return;
+    }
+    bool number_kind = k->kind != TEXT && k->kind != TAG && k->kind != LISTEN;
+    if (row == POOL_redis || (!number_kind && text == NULL))
+        return;
+    if (number_kind)
+        text = value_text(k->kind, *(const int64_t *)field, number);
+    pen_key(pen, key_name(k), row == POOL_redis_auth ? lit("********") : bytes_of(text));
+    pen_put(pen, lit("\n"));
+}
+
+/* Write what a configuration comes to for so many workers, every key with its value. */
+static void conf_print(const struct conf *c, uint32_t workers, struct pen *pen)
+{
+    char line[256];
+    uint64_t bound = memory_bound(c->process.max_memory, workers, c->pools, conf_servers(c));
+    size_t len = bound == 0 ? text_in(line, sizeof line, "; memory: no bound, for there is no max_memory\n")
+                            : text_in(line, sizeof line, MEMORY_LINE, (unsigned long long)bound);
+    pen_put(pen, lit("[nutproxy]\n"));
+    pen_put(pen, (struct bytes){line, len});
+    for (size_t i = 0; i < countof(process_key); i++)
+        pen_field(pen, &process_key[i], &c->process, false);
+    for (uint32_t p = 0; p < c->pools; p++) {
+        pen_put(pen, lit("\n"));
+        pen_section(pen, bytes_of(c->pool[p].name));
+        pen_put(pen, lit("\n"));
+        for (size_t i = 0; i < countof(pool_key); i++)
+            pen_field(pen, &pool_key[i], &c->pool[p].key, true);
+    }
+}
+
+/* ---- a file of twemproxy's */
+
 /* Write what `text`, twemproxy's file that was read into `c`, is in ours. */
 static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
 {
@@ -5118,10 +5253,12 @@ static bool conf_convert(struct conf *c, struct bytes text, struct pen *pen)
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
@@ -5619,6 +5756,7 @@ struct conn {
     uint32_t           size;                /* of the thing it is the first member of */
     size_t             hope;                /* bytes the owner waits for, with those not taken */
     uint64_t           leave_at;            /* leaving: when to close all the same */
+    uint64_t           moved_at;            /* when bytes came or went last */
     int                broken;              /* why it must close: found where it could not be told */
     uint8_t            paused;
     bool               connecting, blocked; /* waits for the peer to take bytes */
@@ -5917,6 +6055,7 @@ static bool conn_write(struct conn *c)
             return false;
         c->blocked = n == -1 || (size_t)n < len;
         if (n > 0) {
+            c->moved_at = c->watch.loop->now;
             nut_queue_drop(&c->watch.loop->mem, &c->out, (size_t)n);
         }
     }
@@ -6090,6 +6229,7 @@ static void conn_read(struct conn *c, bool to_end)
             c->role->gone(c, n == 0 || c->leaving ? 0 : errno);
             return;
         }
+        c->moved_at = c->watch.loop->now;
         if ((size_t)n < room && !to_end)
             return;
     }
@@ -6132,6 +6272,7 @@ static bool conn_open(struct conn *c, uint32_t size, struct loop *l, int fd, con
     c->watch = (struct watch){.ready = conn_ready, .loop = l, .fd = fd};
     c->role = role;
     c->size = size;
+    c->moved_at = l->now;
     if (watch_for(&c->watch, SEES_IN | (role->is_server ? SEES_RDHUP : 0u)))
         return true;
     close(fd);
@@ -7098,6 +7239,7 @@ struct pool {
     struct link               connecting;   /* lanes by deadline: they all have the same patience, too */
     struct link               retry;        /* servers that lanes wait for */
     uint64_t                  resolve_at;   /* when names are looked up anew, 0: never */
+    uint64_t                  idle_at;      /* when to look for clients that are idle */
     uint32_t                  queue_most;   /* parts that may wait for one server */
     uint32_t                  queue_mark;   /* from so many parts on clients have one request open at most */
     uint32_t                  crowded;      /* servers whose queues are that long */
@@ -7133,6 +7275,8 @@ struct worker {
     struct worker  *crew;                   /* all workers */
     uint32_t        crew_size;
     atomic_uint     clients;                /* those it has, and those on their way to it */
+    atomic_uint    *everybody;              /* clients of all workers and pools */
+    int             spare;                  /* a descriptor to give up when there is no other; -1: it was */
     struct letter   stop;
     struct setup_letter {
         struct letter letter;
@@ -10332,10 +10476,14 @@ static bool request_begin(struct client *c, const struct frame *f, struct block 
 static void client_misspoke(struct client *c, const struct frame *f)
 {
     struct request *r = request_new(c);
+    char who[SOCKET_TEXT];
     c->leaving = true;
     if (!c->counted)
         c->pool->stats.client_err++;
     c->counted = true;
+    if (f->why == HTTP_REDIS || f->why == HTTP_MEMCACHED)
+        log_of(EVENT_client_http, c->pool->name, NULL, "client %s spoke HTTP: a browser, tricked perhaps",
+               socket_text(c->conn.watch.fd, true, who));
     if (r == NULL) {
         c->conn.broken = ENOMEM;
         conn_touch(&c->conn);
@@ -10387,6 +10535,9 @@ static size_t client_take(struct client *c, struct bytes in)
     enum scan got = c->pool->conf->protocol == REDIS ? nut_resp_request(m, f, in)
                                                      : nut_mc_request(m, f, in);
     bool memory = true;
+    if (got != SCAN_BAD && most_of(f->total, f->pos) > (uint64_t)c->pool->conf->max_request)
+        got = frame_bad(f, c->pool->conf->protocol == REDIS ? "-ERR Protocol error: request is too large\r\n"
+                                                            : "SERVER_ERROR request is too large\r\n");
     if (got != SCAN_BAD && !c->known && (f->want > STRANGER_WORDS || most_of(f->total, f->pos) > STRANGER_BYTES))
         got = frame_bad(f, f->want > STRANGER_WORDS ? "-ERR Protocol error: unauthenticated multibulk length\r\n"
                                                     : "-ERR Protocol error: unauthenticated bulk length\r\n");
@@ -10429,6 +10580,13 @@ static size_t client_bytes(struct conn *conn, struct bytes in)
     return c->leaving || conn->broken != 0 ? in.len : used;
 }
 
+/* One client less, in all. */
+static void pool_count_out(struct pool *pool)
+{
+    atomic_fetch_sub(&pool->crowd->clients, 1);
+    atomic_fetch_sub(pool->worker->everybody, 1);
+}
+
 /* It is gone for us: its open requests finish in silence. */
 static void client_close(struct client *c)
 {
@@ -10441,8 +10599,10 @@ static void client_close(struct client *c)
     if (list_linked(&c->doomed))
         list_cut(&c->doomed);
     c->pool->stats.client_connections--;
-    atomic_fetch_sub(&c->pool->crowd->clients, 1);
+    pool_count_out(c->pool);
     atomic_fetch_sub(&c->pool->worker->clients, 1);
+    if (c->pool->door_at != 0)              /* somebody waits for the descriptor */
+        c->pool->door_at = c->pool->loop->now;
     conn_close(&c->conn);
 }
 
@@ -10504,7 +10664,7 @@ static struct client *pool_welcome(struct pool *pool, int fd)
         socket_tune(fd, pool->conf);
     if (c == NULL || !conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {   /* owns fd now */
         mem_give(&pool->loop->mem, c, sizeof *c);
-        atomic_fetch_sub(&pool->crowd->clients, 1);
+        pool_count_out(pool);
         atomic_fetch_sub(&pool->worker->clients, 1);
         return NULL;
     }
@@ -10553,14 +10713,16 @@ static bool pool_send_guest(struct pool *pool, struct worker *host, int fd)
 /* Count a client in, unless there are too many, which it is told. */
 static bool pool_admit(struct pool *pool, int fd)
 {
-    int64_t most = pool->conf->client_connections;
+    int64_t most = pool->conf->client_connections, of_all = pool->worker->setup->conf.process.max_clients;
     const char *why = fd >= pool->worker->setup->fd_most    /* the lowest free number: so many are open */
                     ? "the other descriptors are for servers" : NULL;
     if (atomic_fetch_add(&pool->crowd->clients, 1) >= (most > 0 ? most : INT64_MAX))
         why = "client_connections is reached";
+    if (atomic_fetch_add(pool->worker->everybody, 1) >= (of_all > 0 ? of_all : INT64_MAX))
+        why = "max_clients is reached";
     if (why == NULL)
         return true;
-    atomic_fetch_sub(&pool->crowd->clients, 1);
+    pool_count_out(pool);
     pool_refuse(pool, fd, why);
     return false;
 }
@@ -10607,6 +10769,23 @@ static void worker_guest_back(struct worker *w, struct guest_letter *guest)
     mem_give(&w->loop.mem, guest, sizeof *guest);
 }
 
+static int spare_open(void) { return open("/", O_PATH | O_CLOEXEC); }
+
+/* There is no descriptor for who waits at the door: the spare one is given up for him to be told so.
+ * False: there is none, or nobody waits. */
+static bool pool_turn_away(struct pool *pool)
+{
+    struct worker *w = pool->worker;
+    if (w->spare == -1)
+        return false;
+    close(w->spare);
+    int fd = accept4(pool->door.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd != -1)
+        pool_refuse(pool, fd, "there is no descriptor for it");
+    w->spare = spare_open();
+    return fd != -1;
+}
+
 static void pool_door(struct watch *w, uint32_t sees)
 {
     struct pool *pool = container_of(w, struct pool, door);
@@ -10617,8 +10796,12 @@ static void pool_door(struct watch *w, uint32_t sees)
             pool_accept(pool, fd);
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            pool_shut_door(pool, errno);
+        int why = errno;
+        if ((why == EMFILE || why == ENFILE) && pool_turn_away(pool))
+            continue;
+        if (why == EMFILE || why == ENFILE || why == ENOBUFS || why == ENOMEM)
+            pool_shut_door(pool, why);
+        errno = why;
         if (errno != EINTR && errno != ECONNABORTED)
             return;
     }
@@ -10706,6 +10889,8 @@ static uint64_t pool_next(const struct pool *pool)
     uint64_t due = pool_due(pool);
     if (!list_empty(&pool->doomed) && pool->loop->now + pool_doom(pool) < due)
         due = pool->loop->now + pool_doom(pool);
+    if (pool->conf->client_idle_timeout > 0 && !list_empty(&pool->clients))
+        due = least_of(due, pool->idle_at);
     if (pool->shut)
         return pool->loop->now;
     if (pool->retired && list_empty(&pool->clients) && pool->retired_at + RETIRED_MOST_MS < due)
@@ -10819,6 +11004,25 @@ static void pool_resolve(struct pool *pool)
     pool->resolve_at = any && interval > 0 ? pool->loop->now + interval : 0;
 }
 
+/* Close clients that wait for nothing, and neither send nor take anything for too long. */
+static void pool_idle(struct pool *pool)
+{
+    uint64_t now = pool->loop->now, timeout = (uint64_t)pool->conf->client_idle_timeout;
+    char who[SOCKET_TEXT];
+    if (timeout == 0 || now < pool->idle_at)
+        return;
+    pool->idle_at = now + timeout / 8 + 1;
+    for (struct link *at = pool->clients.next, *next; at != &pool->clients; at = next) {
+        struct client *c = container_of(at, struct client, in_pool);
+        next = at->next;
+        if (c->requests > 0 || now - c->conn.moved_at < timeout)
+            continue;
+        log_of(EVENT_client_idle, pool->name, NULL, "client %s was closed: it was idle",
+               socket_text(c->conn.watch.fd, true, who));
+        client_close(c);
+    }
+}
+
 /* Do what is due by now. */
 static void pool_timers(struct pool *pool)
 {
@@ -10833,12 +11037,15 @@ static void pool_timers(struct pool *pool)
         client_close(c);
     }
     pool_connects(pool);
+    pool_idle(pool);
     if (!pool->retired) {
         pool_resolve(pool);
         pool_probe(pool, &lane_role);
     }
     if (pool->door_at != 0 && pool->door_at <= pool->loop->now) {
         pool->door_at = 0;
+        if (pool->worker->spare == -1)
+            pool->worker->spare = spare_open();
         if (!watch_for(&pool->door, SEES_IN))
             pool->door_at = pool->loop->now + DOOR_SHUT_MS;
     }
@@ -10951,14 +11158,6 @@ struct snapshot {
     struct server_stats *server;            /* of the first pool, of the second ... */
     uint64_t             total, current;    /* connections, clients' and servers' and doors */
 };
-
-static size_t conf_servers(const struct conf *conf)
-{
-    size_t n = 0;
-    for (uint32_t i = 0; i < conf->pools; i++)
-        n += conf->pool[i].key.servers.n;
-    return n;
-}
 
 static bool snapshot_open(struct mem *m, struct snapshot *s, const struct conf *conf)
 {
@@ -11111,12 +11310,17 @@ struct admin {
     uint32_t           away;                /* snapshots that are with their workers */
     bool               held;                /* none are sent: the configuration changes */
     struct link        asked, next, told;   /* who waits for these numbers, for the next, for none */
+    uint32_t           conns;               /* in these lists */
     uint64_t           started;             /* wall clock, seconds */
     struct watch       door;
+    uint64_t           door_at;             /* the door is shut until then, 0: it is open */
 };
 
 /* One who reads the numbers: in `next`, then in `asked`, then in `told`. */
-struct admin_conn { struct conn conn; struct link in_admin; };
+struct admin_conn { struct conn conn; struct admin *admin; struct link in_admin; };
+
+#define ADMIN_CONNS   16                    /* so many at once ... */
+#define ADMIN_IDLE_MS 10000                 /* ... and if there are more, who takes nothing for so long is closed */
 
 static void admin_json(struct admin *a, struct pen *j)
 {
@@ -11207,23 +11411,43 @@ static size_t admin_bytes(struct conn *c, struct bytes in)
     return in.len;
 }
 
+static void admin_close(struct admin_conn *c)
+{
+    c->admin->conns--;
+    list_cut(&c->in_admin);
+    conn_close(&c->conn);
+}
+
 static void admin_gone(struct conn *c, int why)
 {
     struct admin_conn *ac = container_of(c, struct admin_conn, conn);
     if (why == 0 && (c->out.len > 0 || !c->finishing))
         return;                             /* it only sends no more */
-    list_cut(&ac->in_admin);
-    conn_close(c);
+    admin_close(ac);
 }
 
 static const struct role admin_role = {admin_bytes, admin_gone, false};
+
+/* Make room for one more, if there are too many of those who have been told, and take nothing. */
+static void admin_room(struct admin *a)
+{
+    for (struct link *at = a->told.next, *next; a->conns >= ADMIN_CONNS && at != &a->told; at = next) {
+        struct admin_conn *c = container_of(at, struct admin_conn, in_admin);
+        next = at->next;
+        if (a->loop->now - c->conn.moved_at >= ADMIN_IDLE_MS)
+            admin_close(c);
+    }
+}
 
 static void admin_door(struct watch *w, uint32_t sees)
 {
     struct admin *a = container_of(w, struct admin, door);
     (void)sees;
     int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    struct admin_conn *c = fd == -1 ? NULL : mem_zero(&a->loop->mem, sizeof *c);
+    if (fd == -1 && errno != EAGAIN && errno != EINTR && watch_for(w, 0))
+        a->door_at = a->loop->now + DOOR_SHUT_MS;       /* no descriptor: it would be told again at once */
+    admin_room(a);
+    struct admin_conn *c = fd == -1 || a->conns >= ADMIN_CONNS ? NULL : mem_zero(&a->loop->mem, sizeof *c);
     if (c == NULL) {
         if (fd != -1)
             close(fd);
@@ -11233,8 +11457,18 @@ static void admin_door(struct watch *w, uint32_t sees)
         mem_give(&a->loop->mem, c, sizeof *c);
         return;
     }
+    c->admin = a;
+    a->conns++;
     list_push(&a->next, &c->in_admin);
     admin_ask(a);
+}
+
+/* Open the door again when it is time. */
+static void admin_timers(struct admin *a)
+{
+    if (a->door_at == 0 || a->loop->now < a->door_at)
+        return;
+    a->door_at = watch_for(&a->door, SEES_IN) ? 0 : a->loop->now + DOOR_SHUT_MS;
 }
 
 /* Make room for the counters of a configuration; false: no memory, and it is as
@@ -11275,11 +11509,8 @@ static void admin_free(struct admin *a)
 {
     struct link *lists[] = {&a->asked, &a->next, &a->told};
     for (size_t i = 0; i < countof(lists); i++)
-        while (!list_empty(lists[i])) {
-            struct admin_conn *c = container_of(lists[i]->next, struct admin_conn, in_admin);
-            list_cut(&c->in_admin);
-            conn_close(&c->conn);
-        }
+        while (!list_empty(lists[i]))
+            admin_close(container_of(lists[i]->next, struct admin_conn, in_admin));
     loop_settle(a->loop);
     for (uint32_t i = 0; i <= a->workers; i++)
         snapshot_free(&a->loop->mem, &a->snapshot[i]);
@@ -12011,7 +12242,7 @@ static int (*tool_named(const char *name))(int argc, char **argv, struct out *ou
 struct options {
     const char *conf, *log, *pid_file, *stats_host;
     int64_t     stats_port, level;          /* -1: not given */
-    bool        test, daemonize, version, help, describe, sample;
+    bool        test, daemonize, version, help, describe, sample, given;    /* given: conf is */
 };
 
 static const char usage_text[] =
@@ -12028,7 +12259,8 @@ static const char usage_text[] =
     "  -t, --test-conf        : test configuration for syntax errors and exit\n"
     "  -d, --daemonize        : run as a daemon\n"
     "  -D, --describe-stats   : print stats description and exit\n"
-    "      --print-config     : print a sample configuration with every key and exit\n"
+    "      --print-config     : print a sample configuration with every key and exit;\n"
+    "                           with -c, what that configuration comes to\n"
     "  -v, --verbose=N        : set logging level (default: 5, min: 0, max: 11)\n"
     "  -o, --output=S         : set logging file (default: stderr)\n"
     "  -c, --conf-file=S      : set configuration file (default: nutproxy.ini)\n"
@@ -12097,7 +12329,7 @@ static bool option_take(struct options *o, int option, const char *arg)
     case 'D': o->describe = true;  return true;
     case 'P': o->sample = true;    return true;
     case 'o': o->log = arg;        return true;
-    case 'c': o->conf = arg;       return true;
+    case 'c': o->conf = arg;       return o->given = true;
     case 'p': o->pid_file = arg;   return true;
     case 'a': o->stats_host = arg; return true;
     case 'v': return option_number('v', arg, &o->level);
@@ -12177,6 +12409,7 @@ struct house {
     int             stats_door;
     struct admin    admin;
     struct watch    signals;
+    atomic_uint     clients;                /* of all workers and pools */
     const char     *pid_file;
     bool            stopping;
 };
@@ -12391,6 +12624,96 @@ static bool house_write_pid(struct house *h)
     if (ok)
         h->pid_file = path;
     return ok;
+}
+
+/* ---- whose rights it runs with */
+
+/* The file for the log by this setup; NULL: stderr. */
+static const char *house_log(const struct house *h, const struct setup *setup)
+{
+    const char *log = h->options.log != NULL ? h->options.log : setup->conf.process.log;
+    return log == NULL || log[0] == '\0' ? NULL : log;
+}
+
+struct account { struct bytes name; uint64_t id, group; bool found; };
+
+/* Field `n` of a line of /etc/passwd or /etc/group. */
+static struct bytes account_field(struct bytes line, uint32_t n)
+{
+    while (n-- > 0)
+        line = bytes_from(line, least_of(find(line, 0, ':') + 1, line.len));
+    line.len = find(line, 0, ':');
+    return line;
+}
+
+/* One is found by its name, or by the number behind it. */
+static void account_take(void *to, struct bytes line)
+{
+    struct account *a = to;
+    uint64_t id;
+    if (a->found || !number_read(account_field(line, 2), UINT32_MAX - 1, &id) ||
+        !(bytes_same(account_field(line, 0), a->name) || bytes_same(account_field(line, 2), a->name)))
+        return;
+    a->found = true;
+    a->id = id;
+    (void)number_read(account_field(line, 3), UINT32_MAX - 1, &a->group);      /* of a user */
+}
+
+/* Whom the configuration means; false: there is no such user or group, which is said. */
+static bool house_account(const struct conf *conf, struct account *user, struct account *group)
+{
+    const struct process_conf *p = &conf->process;
+    *user = *group = (struct account){0};
+    if (p->user == NULL) {
+        if (p->group != NULL)
+            say("%s:%d: directive \"group\" needs a user\n", conf->file, conf->seen[PROCESS_group]);
+        return p->group == NULL;
+    }
+    user->name = bytes_of(p->user);
+    file_lines("/etc/passwd", account_take, user);
+    bool known = user->found || number_read(user->name, UINT32_MAX - 1, &user->id);
+    if (!known || (!user->found && p->group == NULL))
+        say("%s:%d: user '%s' %s\n", conf->file, conf->seen[PROCESS_user], p->user,
+            known ? "has no group: say one" : "does not exist");
+    group->name = p->group == NULL ? (struct bytes){0} : bytes_of(p->group);
+    group->id = user->group;
+    if (p->group != NULL)
+        file_lines("/etc/group", account_take, group);
+    bool grouped = p->group == NULL || group->found || number_read(group->name, UINT32_MAX - 1, &group->id);
+    if (!grouped)
+        say("%s:%d: group '%s' does not exist\n", conf->file, conf->seen[PROCESS_group], p->group);
+    return known && grouped && (user->found || p->group != NULL);
+}
+
+#ifdef SYS_setresuid32                      /* of machines with 32 bits, where the others have 16 */
+#define SET_GROUPS SYS_setgroups32
+#define SET_GROUP  SYS_setresgid32
+#define SET_USER   SYS_setresuid32
+#else
+#define SET_GROUPS SYS_setgroups
+#define SET_GROUP  SYS_setresgid
+#define SET_USER   SYS_setresuid
+#endif
+
+/* Give up all rights that are not needed any more: no program that might be begun gets new ones, and all
+ * is the user's from now on.  There are no threads yet, so the kernel is asked itself.  False, and errno. */
+static bool house_drop_rights(const struct house *h)
+{
+    struct account user, group;
+    struct stat st;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) == -1)
+        return false;
+    if (h->first->conf.process.user == NULL)
+        return true;
+    if (!house_account(&h->first->conf, &user, &group))
+        return false;
+    uid_t uid = (uid_t)user.id;
+    gid_t gid = (gid_t)group.id;
+    if (house_log(h, h->first) != NULL && fstat(logger.fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        fchown(logger.fd, uid, gid) == -1)
+        return false;                       /* it is to be opened again */
+    return syscall(SET_GROUPS, 1, &gid) == 0 && syscall(SET_GROUP, gid, gid, gid) == 0 &&
+           syscall(SET_USER, uid, uid, uid) == 0;
 }
 
 /* Leave the terminal.  Everything that can go wrong has been tried by now, so
@@ -12697,6 +13020,8 @@ static void worker_free(struct worker *w)
         pool_free(pool_at(w->all.next));
     mem_give(m, w->pool, w->pools * sizeof(struct pool *));
     nut_frame_free(m, &w->frame);
+    if (w->spare != -1)
+        close(w->spare);
     loop_free(&w->loop);
     if (m->used > 0)
         log_of(EVENT_memory_left, NULL, NULL, "%llu bytes of memory were not given back",
@@ -12710,7 +13035,7 @@ static bool worker_open(struct worker *w, struct house *h, uint32_t n)
     size_t most = process->max_memory > 0 ? (size_t)process->max_memory / h->workers : SIZE_MAX;
     *w = (struct worker){.control = &h->box, .resolver = &h->resolver.box, .number = n, .crew = h->worker,
                          .crew_size = h->workers,
-                         .random = clock_wall_us() * 2 + 1 + n};
+                         .random = clock_wall_us() * 2 + 1 + n, .everybody = &h->clients, .spare = spare_open()};
     list_init(&w->all);
     if (!loop_open(&w->loop, most) || !mailbox_open(&w->box, EFD_NONBLOCK))
         return false;
@@ -12744,13 +13069,6 @@ static void house_level(int by)
         return;
     atomic_store(&logger.level, level);
     log_of(EVENT_log_level, NULL, NULL, "%s log level to %d", by > 0 ? "up" : "down", level);
-}
-
-/* The file for the log by this setup; NULL: stderr. */
-static const char *house_log(const struct house *h, const struct setup *setup)
-{
-    const char *log = h->options.log != NULL ? h->options.log : setup->conf.process.log;
-    return log == NULL || log[0] == '\0' ? NULL : log;
 }
 
 /* Log as the newest setup has it, but for what an option says, or a signal since
@@ -12819,6 +13137,42 @@ static bool setup_crowds(struct setup *setup, const struct setup *before)
     return true;
 }
 
+#define SECRET_MOST 512                     /* bytes of a password in a file */
+
+/* The first line of a file, as a password; what is wrong with it, or NULL. */
+static const char *secret_read(struct conf *c, const char *path, char **to)
+{
+    struct stream s = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+    struct bytes line = {0};
+    ssize_t more = s.fd == -1 ? -1 : stream_line(&s, &line);
+    const char *wrong = more == -1 ? strerror(errno) : NULL;
+    if (line.len > 0 && line.at[line.len - 1] == '\r')
+        line.len--;
+    if (wrong == NULL && line.len == 0)
+        wrong = "its first line is empty";
+    else if (wrong == NULL && (line.len > SECRET_MOST || find(line, 0, '\0') < line.len))
+        wrong = "its first line is no password: it holds a NUL byte, or more than 512 bytes";
+    if (wrong == NULL)
+        *to = conf_text(c, line);
+    if (s.text != NULL)
+        memset(s.text, 0, s.room);
+    free(s.text);
+    file_close(s.fd);
+    return wrong;
+}
+
+/* Read the passwords that stand in files. */
+static void conf_secrets(struct conf *c)
+{
+    for (uint32_t i = 0; i < c->pools; i++) {
+        struct pool_fields *k = &c->pool[i].key;
+        const char *wrong = k->redis_auth_file == NULL ? NULL : secret_read(c, k->redis_auth_file, &k->redis_auth);
+        if (wrong != NULL)
+            conf_tell(c, c->pool[i].seen[POOL_redis_auth_file], "directive \"redis_auth_file\": '%s': %s",
+                      k->redis_auth_file, wrong);
+    }
+}
+
 /* Read the configuration, and take what it needs to run; NULL: conf.told of *bad
  * says what is wrong, or memory is short. */
 static struct setup *setup_new(const struct house *h, struct conf *bad)
@@ -12840,6 +13194,7 @@ static struct setup *setup_new(const struct house *h, struct conf *bad)
     }
     uint32_t workers = h->workers > 0 ? h->workers : house_workers(&setup->conf);
     conf_check_memory(&setup->conf, setup->conf.process.workers == 0 ? workers : 0);
+    conf_secrets(&setup->conf);
     if (setup->conf.mistakes > 0) {
         *bad = setup->conf;
         free(setup);
@@ -12885,7 +13240,7 @@ static void house_log_lines(const struct queue *text)
 static void house_tell_fixed(const struct house *h)
 {
     for (size_t i = 0; i < countof(process_key); i++)
-        if (!starts_with(bytes_of(key_name(&process_key[i])), lit("log")) &&
+        if (!starts_with(bytes_of(key_name(&process_key[i])), lit("log")) && i != PROCESS_max_clients &&
             !key_same(&process_key[i], &h->first->conf.process, &h->setup->conf.process))
             log_of(EVENT_reloaded, NULL, NULL, "'%s' changes with a new start only", key_name(&process_key[i]));
 }
@@ -13103,7 +13458,8 @@ static void house_run(struct house *h)
         log_of(EVENT_listening, NULL, NULL, "stats: listens on %s", socket_text(h->stats_door, false, stats));
     atomic_store(&logger.running, true);
     while (h->stopped < h->workers) {
-        loop_serve(&h->loop, loop_patience(&h->loop, UINT64_MAX));
+        loop_serve(&h->loop, loop_patience(&h->loop, h->admin.door_at != 0 ? h->admin.door_at : UINT64_MAX));
+        admin_timers(&h->admin);
         loop_show_again(&h->loop);
         loop_settle(&h->loop);
     }
@@ -13129,6 +13485,9 @@ static int house_main(struct house *h)
         say("nutproxy: opening log file '%s' failed: %s\n", log, strerror(errno));
         return 1;
     }
+    struct account user, group;
+    if (!house_account(&h->setup->conf, &user, &group))
+        return 1;
     h->stats_door = -1;
     h->setup->fd_most = house_descriptors(h, &h->setup->conf);
     if (h->options.daemonize)
@@ -13139,6 +13498,10 @@ static int house_main(struct house *h)
         ok = false;
     }
     ok = ok && house_write_pid(h);
+    if (ok && !house_drop_rights(h)) {
+        house_complain("user", "cannot run as '%s': %s", h->first->conf.process.user, strerror(errno));
+        ok = false;
+    }
     if (ok && (!house_open(h) || !house_threads(h))) {
         log_of(EVENT_start_failed, NULL, NULL, "cannot start: %s", strerror(errno));
         ok = false;
@@ -13149,25 +13512,44 @@ static int house_main(struct house *h)
     return ok ? 0 : 1;
 }
 
-/* Read the configuration, and check it or run it: the exit status. */
+/* Print what a configuration comes to: the exit status. */
+static int house_print(struct conf *conf)
+{
+    char held[512];
+    struct out out = {.to = held, .room = sizeof held, .fd = STDOUT_FILENO};
+    struct pen pen = {.mem = &conf->mem, .ok = true};
+    conf_print(conf, house_workers(conf), &pen);
+    queue_print(&pen.out, &out);
+    out_flush(&out);
+    nut_queue_free(&conf->mem, &pen.out);
+    return pen.ok && !out.failed ? 0 : 1;
+}
+
+/* Read the configuration, and check it, print it, or run it: the exit status. */
 static int house_begin(struct house *h)
 {
     struct conf bad = {0};
     const char *path = h->options.conf;
     int status = 1;
     h->setup = h->first = setup_new(h, &bad);
-    if (h->setup == NULL || h->options.test)
+    bool check = h->options.test || h->options.sample;
+    struct account user, group;
+    if (h->setup == NULL || check)
         queue_say(h->setup == NULL ? &bad.told : &h->setup->conf.notes);
-    bool good = h->setup != NULL && (!h->options.test || house_addresses(&h->setup->conf));
+    bool good = h->setup != NULL;
+    if (good && h->options.test)
+        good = house_account(&h->setup->conf, &user, &group) && house_addresses(&h->setup->conf);
     if (!good || h->options.test)
         say("nutproxy: configuration file '%s' syntax is %s\n", path, good ? "ok" : "invalid");
-    if (good && h->options.test) {
+    if (good && check) {
         status = 0;
     } else if (good) {
         h->workers = house_workers(&h->setup->conf);
         atomic_store(&h->setup->users, 1);
         status = house_main(h);
     }
+    if (good && h->options.sample)
+        status = house_print(&h->setup->conf);
     if (h->next != NULL)
         setup_free(h->next);
     while (h->setup != NULL) {
@@ -13196,7 +13578,7 @@ int main(int argc, char **argv)
     }
     if (!options_read(o, argc, argv))
         return 1;
-    if (o->sample) {
+    if (o->sample && !o->given) {
         conf_sample(&out);
         out_flush(&out);
         return 0;

@@ -826,6 +826,8 @@
     _( reload_failed,      ALWAYS, "the configuration was read again, and cannot be taken over: all stays") \
     _( listening,          NOTICE, "clients can connect to a pool, or to the stats port") \
     _( client_refused,     WARN,   "a client was not let in: there are too many") \
+    _( client_http,        WARN,   "a client spoke HTTP to a pool, and was closed") \
+    _( client_idle,        INFO,   "a client was closed: it was idle") \
     _( client_closed,      WARN,   "a client was closed: it took too little, or memory is short") \
     _( accept_failed,      WARN,   "clients wait outside: the system is short of something") \
     _( server_lost,        WARN,   "a connection to a server failed, or ended with requests under way") \
