@@ -4184,7 +4184,8 @@ static bool stats_address(const char *text, struct bytes *host, uint16_t *port)
 /* Each worker has its part of the memory. */
 static void conf_check_memory(struct conf *c, int64_t workers)
 {
-    if (c->process.max_memory > 0 && workers > 0 && c->process.max_memory / workers < 1 << 20)
+    bool known = workers > 0 && workers <= NUT_WORKERS_MAX;
+    if (c->process.max_memory > 0 && known && c->process.max_memory / workers < 1 << 20)
         conf_tell(c, c->process_line, "directive \"max_memory\" is too small: 0, or 1m for each worker%s%s", "", "");
 }
 
@@ -11319,7 +11320,7 @@ struct admin {
 /* One who reads the numbers: in `next`, then in `asked`, then in `told`. */
 struct admin_conn { struct conn conn; struct admin *admin; struct link in_admin; };
 
-#define ADMIN_CONNS   16                    /* so many at once ... */
+#define ADMIN_CONNS   128                   /* so many at once ... */
 #define ADMIN_IDLE_MS 10000                 /* ... and if there are more, who takes nothing for so long is closed */
 
 static void admin_json(struct admin *a, struct pen *j)
@@ -11362,7 +11363,7 @@ static void admin_tell(struct admin *a)
         list_cut(&c->in_admin);
         list_push(&a->told, &c->in_admin);
         for (const struct piece *p = j.out.first; p != NULL && j.ok; p = p->next)
-            conn_say(&c->conn, (struct bytes){p->at, p->len});
+            j.ok = nut_queue_refer(&a->loop->mem, &c->conn.out, p->block, (struct bytes){p->at, p->len});
         conn_finish(&c->conn);
     }
     nut_queue_free(&a->loop->mem, &j.out);
