@@ -7196,6 +7196,7 @@ struct server {
     bool                      asked;        /* `name` is on its way */
     bool                      is_name;      /* `host` must be resolved */
     struct name_letter        name;
+    bool                      ailing;       /* something has failed since its last good reply */
     uint32_t                  failures;     /* in a row */
     uint64_t                  failed_at;    /* when the last one was counted */
     uint32_t                  opened;       /* connections ever made, or tried ... */
@@ -7681,21 +7682,20 @@ static void server_mark_down(struct server *s, bool told)
         server_tell_news(s);
 }
 
-/* It can be connected to, or so others say. */
-static void server_is_reached(struct server *s)
+/* It has answered, or others say so. */
+static void server_is_well(struct server *s)
 {
-    s->retries = s->tried = 0;
+    s->failures = s->failed_after = s->retries = s->tried = 0;
     s->retry_at = 0;
-    s->sick = false;
+    s->sick = s->ailing = false;
 }
 
 static void server_mark_up(struct server *s, bool told)
 {
     s->down = false;
     s->ups++;
-    s->failures = 0;
     s->up_at = s->pool->loop->now;
-    server_is_reached(s);
+    server_is_well(s);
     list_cut(&s->in_down);
     if (s->pool->conf->auto_eject_hosts)
         pool_ring(s->pool);
@@ -7707,6 +7707,7 @@ static void server_mark_up(struct server *s, bool told)
 static bool server_failed(struct server *s, int why)
 {
     s->why = why;
+    s->ailing = true;
     if (s->pool->retired)
         return false;                       /* its successor finds out, and probes */
     server_resolve(s);                      /* its name may stand for another address by now */
@@ -7739,6 +7740,7 @@ static bool server_next_place(struct server *s)
 static void server_unreached(struct server *s, int why)
 {
     uint64_t now = s->pool->loop->now;
+    s->ailing = true;
     if (server_next_place(s))
         return;
     if (now < s->retry_at)
@@ -9093,8 +9095,8 @@ static void lane_answered(struct lane *lane, bool wanted, int ill)
     struct server *s = lane->server;
     s->stats.responses += wanted;
     if (ill == 0) {
-        s->failures = s->failed_after = 0;
-        server_is_reached(s);
+        if (s->ailing)
+            server_is_well(s);
     } else if (s->failed_at == 0 || s->pool->loop->now >= s->failed_at + SAME_TROUBLE_MS) {
         server_failed(s, ill);
     }
@@ -11117,9 +11119,9 @@ static void server_moves(struct server *s, const struct places *now)
         return;
     const struct in6_addr *at = &now->at[0].is;
     address_of(&s->address, &now->at[0], s->conf->port);
-    server_is_reached(s);
     if (!moved)
         return;
+    server_is_well(s);
     inet6_text(at, text, sizeof text);
     log_of(EVENT_server_moved, s->pool->name, s->conf, "is at another address: %s",
            text + (IN6_IS_ADDR_V4MAPPED(at) ? strlen("::ffff:") : 0));
