@@ -5794,22 +5794,22 @@ struct conn {
 struct address { struct sockaddr_storage is; socklen_t len; };
 
 /* The kernel's own keep-alive asks for the first time after two hours. */
-static const struct { int level, option, value; } keepalive[] = {
-    { SOL_SOCKET,  SO_KEEPALIVE,  1  },
-    { IPPROTO_TCP, TCP_KEEPIDLE,  60 },     /* seconds: it asks after so long ... */
-    { IPPROTO_TCP, TCP_KEEPINTVL, 15 },     /* ... then so often ... */
-    { IPPROTO_TCP, TCP_KEEPCNT,   4  },     /* ... and gives up after so many times */
+static const struct { int option, value; } keepalive[] = {
+    { TCP_KEEPIDLE,  60 },                  /* seconds: it asks after so long ... */
+    { TCP_KEEPINTVL, 15 },                  /* ... then so often ... */
+    { TCP_KEEPCNT,   4  },                  /* ... and gives up after so many times */
 };
 
-/* One write a turn needs no help from Nagle; waiting for more only adds delay. */
+/* Set a socket to what its pool wants; what is accepted from one that listens is as that is.  One
+ * write a turn needs no help from Nagle; waiting for more only adds delay. */
 static void socket_tune(int fd, const struct pool_fields *conf)
 {
-    int one = 1, gone = (int)conf->tcp_user_timeout;        /* none is worth losing the conn over */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (gone > 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
-    for (size_t i = 0; conf->tcpkeepalive && i < countof(keepalive); i++)
-        setsockopt(fd, keepalive[i].level, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
+    int one = 1, gone = (int)conf->tcp_user_timeout, alive = conf->tcpkeepalive == 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);             /* none is worth losing it over */
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &alive, sizeof alive);
+    for (size_t i = 0; alive && i < countof(keepalive); i++)
+        setsockopt(fd, IPPROTO_TCP, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
 }
 
 /* A socket on its way to `a`; -1 and errno.  *done: it is there already. */
@@ -10694,8 +10694,6 @@ static struct client *pool_welcome(struct pool *pool, int fd)
     struct client *c = mem_zero(&pool->loop->mem, sizeof *c);
     if (c == NULL)
         close(fd);
-    else
-        socket_tune(fd, pool->conf);
     if (c == NULL || !conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {   /* owns fd now */
         mem_give(&pool->loop->mem, c, sizeof *c);
         pool_count_out(pool);
@@ -10845,6 +10843,7 @@ static void pool_door(struct watch *w, uint32_t sees)
 static void pool_listen(struct pool *pool, int fd)
 {
     pool->door = (struct watch){.ready = pool_door, .loop = pool->loop, .fd = fd};
+    socket_tune(fd, pool->conf);
     pool->worker->accepted++;
     if (!watch_for(&pool->door, SEES_IN))
         pool->door_at = pool->loop->now + DOOR_SHUT_MS;
