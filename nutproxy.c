@@ -12438,6 +12438,8 @@ struct house {
     struct loop     loop;                   /* of the control thread */
     struct mailbox  box;
     struct resolver resolver;
+    pthread_t       resolving;
+    struct letter   stop;                   /* to it */
     struct worker  *worker;
     uint32_t        workers, stopped;
     int             stats_door;
@@ -12811,6 +12813,8 @@ static void *resolver_run(void *of)
         for (struct letter *l = mailbox_take(&r->box), *next; l != NULL; l = next) {
             struct name_letter *name = container_of(l, struct name_letter, letter);
             next = l->next;
+            if (l->kind == LETTER_STOP)
+                return NULL;
             name->lookup.done = name_is_found;
             resolver_begin(r, &name->lookup);
         }
@@ -13447,10 +13451,8 @@ static bool house_signals(struct house *h)
 
 static bool house_threads(struct house *h)
 {
-    pthread_t resolver;
-    if (pthread_create(&resolver, NULL, resolver_run, &h->resolver) != 0)
+    if (pthread_create(&h->resolving, NULL, resolver_run, &h->resolver) != 0)
         return false;
-    pthread_detach(resolver);               /* it may hang in a lookup when we exit */
     for (uint32_t i = 0; i < h->workers; i++)
         if (pthread_create(&h->worker[i].thread, NULL, worker_run, &h->worker[i]) != 0)
             return false;
@@ -13498,6 +13500,9 @@ static void house_run(struct house *h)
     }
     for (uint32_t i = 0; i < h->workers; i++)
         pthread_join(h->worker[i].thread, NULL);
+    h->stop.kind = LETTER_STOP;
+    mailbox_post(&h->resolver.box, &h->stop);
+    pthread_join(h->resolving, NULL);       /* what it looks up is the workers' */
     for (uint32_t i = 0; i < h->workers; i++)
         worker_guests_end(&h->worker[i]);
     for (uint32_t i = 0; i < h->workers; i++)
