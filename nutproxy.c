@@ -13049,13 +13049,14 @@ static void worker_guests_end(struct worker *w)
 static void worker_free(struct worker *w)
 {
     struct mem *m = &w->loop.mem;
-    for (struct link *at = w->all.next; at != &w->all; at = at->next)
-        if (pool_is_asking(pool_at(at)))
-            return;                         /* the process ends before a slow lookup does */
     if (w->prepared != NULL)                /* the end came in the middle of a reload */
         worker_drop(w, w->change.setup, w->change.setup->conf.pools);
-    while (!list_empty(&w->all))
-        pool_free(pool_at(w->all.next));
+    while (!list_empty(&w->all)) {
+        struct pool *pool = pool_at(w->all.next);
+        for (uint32_t i = 0; i < pool->servers; i++)
+            pool->server[i].asked = false;  /* the resolver has ended */
+        pool_free(pool);
+    }
     mem_give(m, w->pool, w->pools * sizeof(struct pool *));
     nut_frame_free(m, &w->frame);
     if (w->spare != -1)
