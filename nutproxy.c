@@ -12437,6 +12437,8 @@ struct house {
     struct loop     loop;                   /* of the control thread */
     struct mailbox  box;
     struct resolver resolver;
+    pthread_t       resolving;
+    struct letter   stop;                   /* to it */
     struct worker  *worker;
     uint32_t        workers, stopped;
     int             stats_door;
@@ -12810,6 +12812,8 @@ static void *resolver_run(void *of)
         for (struct letter *l = mailbox_take(&r->box), *next; l != NULL; l = next) {
             struct name_letter *name = container_of(l, struct name_letter, letter);
             next = l->next;
+            if (l->kind == LETTER_STOP)
+                return NULL;
             name->lookup.done = name_is_found;
             resolver_begin(r, &name->lookup);
         }
@@ -13044,13 +13048,14 @@ static void worker_guests_end(struct worker *w)
 static void worker_free(struct worker *w)
 {
     struct mem *m = &w->loop.mem;
-    for (struct link *at = w->all.next; at != &w->all; at = at->next)
-        if (pool_is_asking(pool_at(at)))
-            return;                         /* the process ends before a slow lookup does */
     if (w->prepared != NULL)                /* the end came in the middle of a reload */
         worker_drop(w, w->change.setup, w->change.setup->conf.pools);
-    while (!list_empty(&w->all))
-        pool_free(pool_at(w->all.next));
+    while (!list_empty(&w->all)) {
+        struct pool *pool = pool_at(w->all.next);
+        for (uint32_t i = 0; i < pool->servers; i++)
+            pool->server[i].asked = false;  /* the resolver has ended */
+        pool_free(pool);
+    }
     mem_give(m, w->pool, w->pools * sizeof(struct pool *));
     nut_frame_free(m, &w->frame);
     if (w->spare != -1)
@@ -13446,10 +13451,8 @@ static bool house_signals(struct house *h)
 
 static bool house_threads(struct house *h)
 {
-    pthread_t resolver;
-    if (pthread_create(&resolver, NULL, resolver_run, &h->resolver) != 0)
+    if (pthread_create(&h->resolving, NULL, resolver_run, &h->resolver) != 0)
         return false;
-    pthread_detach(resolver);               /* it may hang in a lookup when we exit */
     for (uint32_t i = 0; i < h->workers; i++)
         if (pthread_create(&h->worker[i].thread, NULL, worker_run, &h->worker[i]) != 0)
             return false;
@@ -13497,6 +13500,9 @@ static void house_run(struct house *h)
     }
     for (uint32_t i = 0; i < h->workers; i++)
         pthread_join(h->worker[i].thread, NULL);
+    h->stop.kind = LETTER_STOP;
+    mailbox_post(&h->resolver.box, &h->stop);
+    pthread_join(h->resolving, NULL);       /* what it looks up is the workers' */
     for (uint32_t i = 0; i < h->workers; i++)
         worker_guests_end(&h->worker[i]);
     for (uint32_t i = 0; i < h->workers; i++)
