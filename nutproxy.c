@@ -9004,9 +9004,9 @@ static void lane_lost(struct lane *lane, int why)
         return;
     }
     struct mem *m = &s->pool->loop->mem;
-    bool met = lane_is_met(lane);
-    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     uint64_t wrote = lane_wrote(lane);
+    bool met = lane_is_met(lane) && (wrote > 0 || lane->first == NULL);     /* who hangs up at once was not there */
+    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
     struct queue unsent;
