@@ -4192,7 +4192,8 @@ static bool stats_address(const char *text, struct bytes *host, uint16_t *port)
 /* Each worker has its part of the memory. */
 static void conf_check_memory(struct conf *c, int64_t workers)
 {
-    if (c->process.max_memory > 0 && workers > 0 && c->process.max_memory / workers < 1 << 20)
+    bool known = workers > 0 && workers <= NUT_WORKERS_MAX;
+    if (c->process.max_memory > 0 && known && c->process.max_memory / workers < 1 << 20)
         conf_tell(c, c->process_line, "directive \"max_memory\" is too small: 0, or 1m for each worker%s%s", "", "");
 }
 
@@ -7217,6 +7218,7 @@ struct server {
     uint64_t                  down_at;      /* down: since when */
     uint64_t                  up_at;        /* when it came back last, 0: never */
     uint32_t                  good;         /* down: probes in a row that it answered well */
+    uint32_t                  downs, ups;   /* how often it went down, and came back: all workers know */
     uint32_t                  flaps;        /* how often it went down soon after it came back, at most FLAPS */
     struct news_letter        news;
 };
@@ -7618,12 +7620,10 @@ static void server_count_news(struct server *s, bool down, int why)
     bool out = server_is_out(s);
     uint64_t after = s->pool->loop->now - s->down_at;
     if (!down) {
-        s->stats.server_ups++;
         log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
                (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
         return;
     }
-    s->stats.server_downs++;
     log_of(out ? EVENT_server_ejected : EVENT_server_down, s->pool->name, s->conf, "is down%s: %s",
            out ? " and ejected" : "", trouble_for(why)->reason);
     s->pool->stats.server_ejects += out;
@@ -7664,6 +7664,7 @@ static void server_mark_down(struct server *s, bool told)
     uint64_t now = pool->loop->now, interval = (uint64_t)pool->conf->probe_interval;
     s->flaps = s->up_at != 0 && now - s->up_at < FLAP_MS ? (uint32_t)least_of(s->flaps + 1, FLAPS) : 0;
     s->down = true;
+    s->downs++;
     s->down_at = now;
     s->failures = s->good = 0;
     list_push(&pool->down, &s->in_down);
@@ -7691,6 +7692,7 @@ static void server_is_reached(struct server *s)
 static void server_mark_up(struct server *s, bool told)
 {
     s->down = false;
+    s->ups++;
     s->failures = 0;
     s->up_at = s->pool->loop->now;
     server_is_reached(s);
@@ -8104,6 +8106,8 @@ static void server_learn(struct server *to, const struct server *from)
         to->known = true;
     }
     to->flaps = from->flaps;
+    to->downs = from->downs;
+    to->ups = from->ups;
     to->up_at = from->up_at;
     if (!from->down || to->down)
         return;
@@ -8700,7 +8704,8 @@ static void tell_info(struct request *r)
         info_write(&pen, r, &sum, i);
     }
     for (uint32_t i = 0; (r->about >> INFO_PROXY & 1) != 0 && i < r->pool->servers; i++) {
-        pen_write(&pen, "server%u:state=%s,name=", i, r->pool->server[i].down ? "down" : "up");
+        const struct server *s = &r->pool->server[i];
+        pen_write(&pen, "server%u:state=%s,downs=%u,ups=%u,name=", i, s->down ? "down" : "up", s->downs, s->ups);
         pen_put(&pen, r->pool->member[i].name);
         pen_put(&pen, lit("\r\n"));
     }
@@ -8947,6 +8952,8 @@ static void lane_move(struct lane *lane)
     lane_disconnect(lane, &unsent);
     if (p != NULL)
         lane_ask_again(lane, p, &unsent, wrote, lane->role);
+    else
+        must(unsent.len == 0);
 }
 
 /* Whether somebody still waits for a reply on this lane. */
@@ -8994,7 +9001,7 @@ static void lane_lost(struct lane *lane, int why)
     }
     struct mem *m = &s->pool->loop->mem;
     bool met = lane_is_met(lane);
-    bool tried = lane->conn != NULL && !met && why < WHY_AUTH;     /* it could not be reached */
+    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     uint64_t wrote = lane_wrote(lane);
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
@@ -9037,6 +9044,8 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
     if (!good) {
         while (reply.len > 0 && is_space(reply.at[reply.len - 1]))
             reply.len--;
+        if (greeting == GREET_AUTH)         /* a server that lacks AUTH tells its words back, behind a comma */
+            reply.len = find(reply, 0, ',');
         log_of(EVENT_server_refused, s->pool->name, s->conf, "refuses us: %.*s",
                (int)least_of(reply.len, 200), reply.at);
         lane_lost(lane, greeting_why(greeting));
@@ -10370,15 +10379,15 @@ static void client_doom(struct client *c)
     list_push(&c->pool->doomed, &c->doomed);
 }
 
-/* Each server of the pool, where it is, and whether it is asked. */
+/* Each server of the pool, where it is, whether it is asked, and how often it went down, and came back. */
 static void say_servers(struct request *r)
 {
     const struct pool *pool = r->pool;
     char line[2 * ADDRESS_TEXT], address[ADDRESS_TEXT];
     for (uint32_t i = 0; i < pool->servers; i++) {
         const struct server *s = &pool->server[i];
-        size_t len = text_in(line, sizeof line, "STAT %s %s %s\r\n", s->conf->name, server_address(s->conf, address),
-                             s->down ? "down" : "up");
+        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name, server_address(s->conf, address),
+                             s->down ? "down" : "up", s->downs, s->ups);
         request_say(r, (struct bytes){line, len});
     }
     request_say(r, lit("END\r\n"));
@@ -11342,7 +11351,7 @@ struct admin {
 /* One who reads the numbers: in `next`, then in `asked`, then in `told`. */
 struct admin_conn { struct conn conn; struct admin *admin; struct link in_admin; };
 
-#define ADMIN_CONNS   16                    /* so many at once ... */
+#define ADMIN_CONNS   128                   /* so many at once ... */
 #define ADMIN_IDLE_MS 10000                 /* ... and if there are more, who takes nothing for so long is closed */
 
 static void admin_json(struct admin *a, struct pen *j)
@@ -11385,7 +11394,7 @@ static void admin_tell(struct admin *a)
         list_cut(&c->in_admin);
         list_push(&a->told, &c->in_admin);
         for (const struct piece *p = j.out.first; p != NULL && j.ok; p = p->next)
-            conn_say(&c->conn, (struct bytes){p->at, p->len});
+            j.ok = nut_queue_refer(&a->loop->mem, &c->conn.out, p->block, (struct bytes){p->at, p->len});
         conn_finish(&c->conn);
     }
     nut_queue_free(&a->loop->mem, &j.out);
@@ -13165,10 +13174,12 @@ static bool setup_crowds(struct setup *setup, const struct setup *before)
 /* The first line of a file, as a password; what is wrong with it, or NULL. */
 static const char *secret_read(struct conf *c, const char *path, char **to)
 {
-    struct stream s = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-    struct bytes line = {0};
-    ssize_t more = s.fd == -1 ? -1 : stream_line(&s, &line);
-    const char *wrong = more == -1 ? strerror(errno) : NULL;
+    char text[SECRET_MOST + 2];             /* with the line's end: more is not read */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t n = fd == -1 ? -1 : read(fd, text, sizeof text);
+    const char *wrong = n == -1 ? strerror(errno) : NULL;
+    struct bytes line = {text, n > 0 ? (size_t)n : 0};
+    line.len = find(line, 0, '\n');
     if (line.len > 0 && line.at[line.len - 1] == '\r')
         line.len--;
     if (wrong == NULL && line.len == 0)
@@ -13177,10 +13188,7 @@ static const char *secret_read(struct conf *c, const char *path, char **to)
         wrong = "its first line is no password: it holds a NUL byte, or more than 512 bytes";
     if (wrong == NULL)
         *to = conf_text(c, line);
-    if (s.text != NULL)
-        memset(s.text, 0, s.room);
-    free(s.text);
-    file_close(s.fd);
+    file_close(fd);
     return wrong;
 }
 

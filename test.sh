@@ -66,7 +66,7 @@ case " $parts " in
 esac
 # shellcheck disable=SC2086
 sh tests/install.sh gcc libc6-dev make musl-tools libinih-dev clang libclang-rt-14-dev binutils universal-ctags \
-    shellcheck strace valgrind redis-server redis-tools memcached libmemcached-tools nutcracker procps \
+    shellcheck strace valgrind redis-server redis-tools memcached libmemcached-tools nutcracker procps curl \
     python3 python3-pytest python3-redis python3-pymemcache $apps || exit 1
 if ! make nutproxy build/poll build/asan build/torture build/proofs build/route build/counted >"$tmp/make" 2>&1; then
     cat "$tmp/make"
@@ -86,7 +86,8 @@ for part in $parts; do
     live)    run live pytests nutproxy 1 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
                  tests/test_process.py tests/test_logs.py tests/test_reload.py tests/test_clients.py \
                  tests/test_steady.py tests/test_commands.py tests/test_flow.py tests/test_tools.py \
-                 tests/test_workers.py tests/test_small.py tests/test_today.py ;;
+                 tests/test_workers.py tests/test_small.py tests/test_today.py tests/test_names.py \
+                 tests/test_security.py ;;
     apps)    sh tests/clients/install.sh
              run apps pytests nutproxy 1 tests/test_apps.py ;;
     beside)  run beside pytests nutproxy 1 tests/test_routing.py tests/test_beside.py tests/test_consumers.py \
@@ -95,7 +96,7 @@ for part in $parts; do
                  tests/test_process.py tests/test_reload.py tests/test_flow.py tests/test_workers.py tests/test_today.py ;;
     asan)    run asan pytests build/asan 3 tests/test_redis.py tests/test_memcached.py tests/test_failure.py \
                  tests/test_process.py tests/test_reload.py tests/test_flow.py tests/test_convert.py \
-                 tests/test_workers.py tests/test_today.py ;;
+                 tests/test_workers.py tests/test_today.py tests/test_names.py tests/test_security.py ;;
     torture) run torture pytests build/torture 3 tests/test_torture.py ;;
     esac
 done

@@ -895,7 +895,8 @@ def test_failures_and_what_is_open_are_counted(stage):
         for n in range(1, 6):
             assert v.ask("GET", "k")[:1] == b"-"
             beta = proxy.stats()["beta"]
-            assert (beta["forward_error"], beta["s"]["server_err"]) == (n, n)
+            # It is connected to now and then only, not for each request.
+            assert beta["forward_error"] == n and beta["s"]["server_err"] > 0
             assert beta["s"]["responses"] == beta["s"]["server_connections"] == 0
         assert w.ask("SET", "k", "v") == b"+OK\r\n"
         server.pause()
