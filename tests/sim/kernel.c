@@ -470,6 +470,7 @@ static struct { size_t held, most; uint64_t faults; } heap;
 static struct {
     int          fds;
     uint64_t     ids;
+    uint64_t     told_at;               /* when a name server was last heard */
     size_t       window;                /* the smallest there is */
     bool         runs;                  /* its loops turn: from now on it must bear with everything */
     struct site *site;
@@ -625,6 +626,14 @@ int kernel_sockets(void)
     for (int fd = 0; fd < FDS_MOST; fd++)
         n += files[fd] != NULL && (files[fd]->kind == STREAM || files[fd]->kind == RAW);
     return n;
+}
+
+bool kernel_asks_names(void)
+{
+    bool asks = kernel.told_at > 0 && clock_us < kernel.told_at + 10 * MS;
+    for (int fd = 0; fd < FDS_MOST; fd++)
+        asks = asks || (files[fd] != NULL && files[fd]->kind == DATAGRAMS);
+    return asks;
 }
 
 static int fail(int why)
@@ -1261,6 +1270,7 @@ ssize_t sim_recvfrom(int fd, void *to, size_t n, int flags, struct sockaddr *a, 
     if (d == NULL)
         return fail(EAGAIN);
     f->mail = d->next;
+    kernel.told_at = clock_us;
     memcpy(to, d->at, d->len < n ? d->len : n);
     memcpy(a, &in, sizeof in);
     *len = sizeof in;

@@ -74,6 +74,7 @@ bool kernel_has_signals(void);          /* it waits for them: it runs */
 int  kernel_run(int (*process)(int argc, char **argv), int argc, char **argv);
 int  kernel_sockets(void);              /* connections that the process has open */
 size_t kernel_memory(void);             /* bytes that it holds of malloc */
+bool kernel_asks_names(void);           /* a lookup is under way, or was just now */
 uint64_t kernel_faults(void);           /* how often memory, a watch or a socket was denied */
 
 /* One end of a connection: of the process (which has a descriptor), or of the world. */
@@ -166,8 +167,9 @@ enum mood {                             /* of a server, from one time to another
 };
 void servers_begin(bool memcached, uint32_t n);
 void server_be(uint32_t n, enum mood mood);
-bool server_is_well(uint32_t n);
+bool servers_are_named(void);           /* one of them at least has a name that must be looked up */
 void server_restart(uint32_t n);        /* empty */
+void server_rename(uint32_t n, bool well);
 uint32_t servers_garbled(void);         /* how many replies were garbled so far */
 const char *server_place(uint32_t n);   /* as the configuration has it */
 void servers_end(void);
