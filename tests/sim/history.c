@@ -68,7 +68,7 @@ static void write_conf(bool first)
 
 static void choose_weather(void)
 {
-    weather = (struct weather){.delay_most = between(0, chance(200) ? 50 * MS : 2 * MS)};
+    weather = (struct weather){.delay_most = between(0, chance(200) ? 50 * MS : 2 * MS), .no_name = chance(500) ? 100 : 0};
     weather.cut = chance(500) ? pick(600) : 0;
     weather.slow_turn = chance(200) ? pick(20) : 0;
     weather.interrupted = chance(300) ? pick(40) : 0;
@@ -127,7 +127,7 @@ static void leave(void *of)
 static void warm(void *of)
 {
     (void)of;
-    if (h.loses)
+    if (h.loses || servers_are_named())
         client_tour(CLIENTS_MOST - 2);
 }
 
@@ -209,7 +209,7 @@ void history_run(void)
     choose();
     choose_weather();
     bool troubled = chance(850);
-    servers_begin(h.memcached, h.servers);
+    servers_begin(h.memcached, h.servers, h.workers == 1);
     truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject);
     bool short_of = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024;
     bool large = h.timeout >= SECOND && (h.memory > 0 || chance(300));

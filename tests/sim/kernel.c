@@ -1237,7 +1237,7 @@ static void answer_question(struct datagram *d)
         put_16(d->at + d->len + 12, address[i] >> 16);
         put_16(d->at + d->len + 14, address[i]);
     }
-    if (chance(50))
+    if (chance(weather.no_name))
         d->at[0] ^= 0x55;               /* it answers another question */
 }
 
@@ -1254,10 +1254,10 @@ ssize_t sim_sendto(int fd, const void *at, size_t n, int flags, const struct soc
     memcpy(m->datagram->at, at, n);
     m->datagram->len = n;
     activity++;
-    if (chance(100))
+    if (chance(weather.no_name))
         return (ssize_t)n;              /* it is lost */
     answer_question(m->datagram);
-    later(packet_delay() * 2 + (chance(100) ? between(0, 2 * SECOND) : 0), mail_arrives, m);
+    later(packet_delay() * 2 + (chance(weather.no_name) ? between(0, 2 * SECOND) : 0), mail_arrives, m);
     return (ssize_t)n;
 }
 

@@ -629,7 +629,7 @@ static int server_find(const char *name, uint32_t address[ADDRESSES_MOST])
     return n;
 }
 
-void servers_begin(bool memcached, uint32_t n)
+void servers_begin(bool memcached, uint32_t n, bool named)
 {
     memset(&all, 0, sizeof all);
     all.memcached = memcached;
@@ -641,7 +641,7 @@ void servers_begin(bool memcached, uint32_t n)
         s->site = (struct site){.address = 0x0a000001u + i, .port = (uint16_t)(7000 + i), .owner = s,
                                 .knock = server_knock, .come = server_come};
         s->addresses = 1;
-        s->named = chance(200);
+        s->named = named && chance(200);
         s->spare = chance(300);
         if (!s->named && chance(150))
             snprintf(s->site.path, sizeof s->site.path, "/servers/%u", i);

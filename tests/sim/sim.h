@@ -57,6 +57,7 @@ struct weather {
     uint32_t few_events;                /* turns that are told of some descriptors only */
     uint32_t no_memory, no_watch;       /* malloc, epoll_ctl */
     uint32_t no_socket;                 /* socket, accept4: ENFILE, ENOBUFS, ECONNABORTED, ENETUNREACH */
+    uint32_t no_name;                   /* questions to name servers that are lost, late, or answered wrongly */
 };
 extern struct weather weather;
 
@@ -165,7 +166,7 @@ void truth_end(void);
 enum mood {                             /* of a server, from one time to another */
     WELL, REFUSING, HANGING, MUTE, SLOW, ERRORS, LOADING, DROPS, GARBLES, STRAYS, LOST, MOODS
 };
-void servers_begin(bool memcached, uint32_t n);
+void servers_begin(bool memcached, uint32_t n, bool named);      /* named: some may have names that are looked up */
 void server_be(uint32_t n, enum mood mood);
 bool servers_are_named(void);           /* one of them at least has a name that must be looked up */
 void server_restart(uint32_t n);        /* empty */
