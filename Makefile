@@ -3,9 +3,11 @@
 # make bench        install what is missing (as root), build, and measure it beside others: a short table, 3 to 4 minutes
 # make bench-full   the same with everything, 20 to 25 minutes; writes bench/RESULTS.md and bench/plots
 # make test         ./test.sh: install what is missing (as root), build everything, test it
+# make fuzz         fuzz each target of tests/fuzz in turn for FUZZ_SECONDS (60), or TARGET alone, or several of them
 # make install      to $(DESTDIR)$(PREFIX)/sbin
 # make build/debug  with the system's compiler and libc, for debuggers
 # make build/asan   the same under the address and undefined-behaviour sanitizers
+# make build/tsan   the same under the thread sanitizer
 # make clean
 
 PREFIX  = /usr/local
@@ -44,6 +46,9 @@ build/debug: $(SOURCE) build/include/ini.h
 build/asan: $(SOURCE) build/include/ini.h
 	cc $(C) $(SANITIZE) -o $@ nutproxy.c $(INIH) -lpthread
 
+build/tsan: $(SOURCE) build/include/ini.h
+	cc $(C) -O1 -g -fsanitize=thread -fno-omit-frame-pointer -o $@ nutproxy.c $(INIH) -lpthread
+
 # Every 23rd request for memory is denied: all answers must still be right, or errors.
 build/torture: $(SOURCE) build/include/ini.h
 	cc $(C) $(SANITIZE) -DNUT_DENY=23 -o $@ nutproxy.c $(INIH) -lpthread
@@ -61,6 +66,12 @@ build/counted: $(SOURCE) tests/counted.c build/include/ini.h
 build/instructions: $(SOURCE) bench/instructions.c build/include/ini.h
 	$(MUSLCC) $(C) $(HARDEN) $(SMALL) $(TRIM) -Wno-unused-function -DNUT_PROOFS -I. -Ibuild/include $(STATIC) $(BEGIN) \
 	    bench/instructions.c $(INIH) $(END) -o $@
+
+# A target of libFuzzer, which includes nutproxy.c: see tests/fuzz/fuzz.h.
+build/fuzz-%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h) $(SOURCE) /usr/include/ini.h
+	@mkdir -p build
+	clang -std=c11 $(SANITIZE) -fsanitize=fuzzer $(WARN) -Wno-unused-function -Wno-unused-const-variable -I. -o $@ $< \
+	    $(INIH) -lpthread
 
 # Only inih's header is taken from the system: the rest of that folder belongs to another libc.
 build/include/ini.h: /usr/include/ini.h
@@ -90,10 +101,17 @@ bench-full:
 test:
 	./test.sh
 
+FUZZ_SECONDS = 60
+TARGET       =
+
+fuzz:
+	@sh tests/install.sh clang libclang-rt-14-dev libc6-dev libinih-dev
+	@sh tests/fuzz/run.sh $(FUZZ_SECONDS) $(TARGET)
+
 install: nutproxy
 	install -D -m 755 build/stripped $(DESTDIR)$(PREFIX)/sbin/nutproxy
 
 clean:
 	rm -rf build nutproxy
 
-.PHONY: run bench bench-full test install clean
+.PHONY: run bench bench-full test fuzz install clean

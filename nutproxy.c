@@ -1698,7 +1698,8 @@ static bool inline_quoted(struct bytes line, size_t *at, char quote, char *to, s
 static bool inline_word(struct bytes line, size_t *at, char *to, size_t *len)
 {
     *len = 0;
-    while (*at < line.len && !is_space(line.at[*at])) {
+    /* Redis goes over six kinds of white space, but in a word it looks for these alone. */
+    while (*at < line.len && memchr(" \t\r", line.at[*at], 3) == NULL) {
         char c = line.at[(*at)++];
         if (c == '"' || c == '\'')
             return inline_quoted(line, at, c, to, len);
@@ -3283,6 +3284,9 @@ static void conf_write(struct conf *c, struct queue *to, int line, const char *f
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     at += text_in(text + at, sizeof text - at - 1, format, a, b);
 #pragma GCC diagnostic pop
+    for (size_t i = 0; i < at; i++)
+        if (octet(text[i]) < ' ')           /* a name in quotes may hold an end of line */
+            text[i] = '?';
     text[at++] = '\n';
     (void)nut_queue_put(&c->mem, to, (struct bytes){text, at});
 }
@@ -3806,8 +3810,11 @@ static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int li
         c->pool = pool;
         c->pool_cap = cap;
     }
+    char *own = conf_text(c, name);
+    if (own == NULL)
+        return NULL;
     struct pool_conf *p = &c->pool[c->pools++];
-    *p = (struct pool_conf){.name = conf_text(c, name), .line = line};
+    *p = (struct pool_conf){.name = own, .line = line};
     conf_preset(c, pool_key, countof(pool_key), &p->key);
     return p;
 }
@@ -3815,7 +3822,7 @@ static struct pool_conf *conf_pool_add(struct conf *c, struct bytes name, int li
 static struct pool_conf *conf_pool_named(const struct conf *c, struct bytes name)
 {
     for (uint32_t i = 0; i < c->pools; i++)
-        if (c->pool[i].name != NULL && bytes_same(name, bytes_of(c->pool[i].name)))
+        if (bytes_same(name, bytes_of(c->pool[i].name)))
             return &c->pool[i];
     return NULL;
 }
@@ -4112,6 +4119,7 @@ static void conf_pool_check(struct conf *c, struct pool_conf *p)
                   p->name, none);
     if (redis_seen > 0 && protocol_seen == 0)
         p->key.protocol = p->key.redis == 1 ? REDIS : MEMCACHED;
+    p->key.redis = p->key.protocol == REDIS;                /* whichever said so: the same is the same */
     const char *file = p->key.redis_auth_file;
     if ((p->key.redis_auth != NULL || file != NULL) && p->key.protocol != REDIS)
         conf_tell(c, p->seen[file != NULL ? POOL_redis_auth_file : POOL_redis_auth],
@@ -5118,25 +5126,40 @@ static uint32_t pen_own(struct pen *pen, size_t row, const struct own_command *o
     return other ? 2 : 1;
 }
 
+/* An item of a list, which is used up, in a line of its own. */
+static void pen_item(struct pen *pen, struct pen *item)
+{
+    size_t len = item->out.len;
+    char *text = item->ok ? mem_take(pen->mem, len) : NULL;
+    pen->ok = pen->ok && text != NULL;
+    if (text != NULL) {
+        queue_peek(&item->out, text, len);
+        pen_put(pen, lit("    "));
+        pen_value(pen, (struct bytes){text, len}, true);
+        pen_put(pen, lit("\n"));
+        mem_give(pen->mem, text, len);
+    }
+    nut_queue_free(pen->mem, &item->out);
+}
+
 static void pen_list(struct pen *pen, size_t row, const void *field)
 {
     char weight[24], address[ADDRESS_TEXT];
     const struct own_list *own = field;
     const struct server_list *servers = field;
+    struct pen item = {.mem = pen->mem, .ok = true};
     for (uint32_t i = 0; row == POOL_servers && i < servers->n; i++) {
         const struct server_conf *s = &servers->at[i];
-        pen_put(pen, lit("    "));
-        pen_put(pen, bytes_of(server_address(s, address)));
-        pen_put(pen, (struct bytes){weight, text_in(weight, sizeof weight, ":%u ", (unsigned)s->weight)});
-        pen_put(pen, bytes_of(s->name));
-        pen_put(pen, lit("\n"));
+        pen_put(&item, bytes_of(server_address(s, address)));
+        pen_put(&item, (struct bytes){weight, text_in(weight, sizeof weight, ":%u ", (unsigned)s->weight)});
+        pen_put(&item, bytes_of(s->name));
+        pen_item(pen, &item);
     }
     if (row == POOL_allow)
         pen_put(pen, lit("    flush\n"));
     for (uint32_t i = 0; row != POOL_servers && row != POOL_allow && i < own->n; ) {
-        pen_put(pen, lit("    "));
-        i += pen_own(pen, row, &own->at[i], &own->at[i + 1]);
-        pen_put(pen, lit("\n"));
+        i += pen_own(&item, row, &own->at[i], &own->at[i + 1]);
+        pen_item(pen, &item);
     }
 }
 
@@ -5771,22 +5794,22 @@ struct conn {
 struct address { struct sockaddr_storage is; socklen_t len; };
 
 /* The kernel's own keep-alive asks for the first time after two hours. */
-static const struct { int level, option, value; } keepalive[] = {
-    { SOL_SOCKET,  SO_KEEPALIVE,  1  },
-    { IPPROTO_TCP, TCP_KEEPIDLE,  60 },     /* seconds: it asks after so long ... */
-    { IPPROTO_TCP, TCP_KEEPINTVL, 15 },     /* ... then so often ... */
-    { IPPROTO_TCP, TCP_KEEPCNT,   4  },     /* ... and gives up after so many times */
+static const struct { int option, value; } keepalive[] = {
+    { TCP_KEEPIDLE,  60 },                  /* seconds: it asks after so long ... */
+    { TCP_KEEPINTVL, 15 },                  /* ... then so often ... */
+    { TCP_KEEPCNT,   4  },                  /* ... and gives up after so many times */
 };
 
-/* One write a turn needs no help from Nagle; waiting for more only adds delay. */
+/* Set a socket to what its pool wants; what is accepted from one that listens is as that is.  One
+ * write a turn needs no help from Nagle; waiting for more only adds delay. */
 static void socket_tune(int fd, const struct pool_fields *conf)
 {
-    int one = 1, gone = (int)conf->tcp_user_timeout;        /* none is worth losing the conn over */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (gone > 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
-    for (size_t i = 0; conf->tcpkeepalive && i < countof(keepalive); i++)
-        setsockopt(fd, keepalive[i].level, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
+    int one = 1, gone = (int)conf->tcp_user_timeout, alive = conf->tcpkeepalive == 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);             /* none is worth losing it over */
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &alive, sizeof alive);
+    for (size_t i = 0; alive && i < countof(keepalive); i++)
+        setsockopt(fd, IPPROTO_TCP, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
 }
 
 /* A socket on its way to `a`; -1 and errno.  *done: it is there already. */
@@ -7173,6 +7196,7 @@ struct server {
     bool                      asked;        /* `name` is on its way */
     bool                      is_name;      /* `host` must be resolved */
     struct name_letter        name;
+    bool                      ailing;       /* something has failed since its last good reply */
     uint32_t                  failures;     /* in a row */
     uint64_t                  failed_at;    /* when the last one was counted */
     uint32_t                  opened;       /* connections ever made, or tried ... */
@@ -7195,6 +7219,7 @@ struct server {
     uint64_t                  down_at;      /* down: since when */
     uint64_t                  up_at;        /* when it came back last, 0: never */
     uint32_t                  good;         /* down: probes in a row that it answered well */
+    uint32_t                  downs, ups;   /* how often it went down, and came back: all workers know */
     uint32_t                  flaps;        /* how often it went down soon after it came back, at most FLAPS */
     struct news_letter        news;
 };
@@ -7596,12 +7621,10 @@ static void server_count_news(struct server *s, bool down, int why)
     bool out = server_is_out(s);
     uint64_t after = s->pool->loop->now - s->down_at;
     if (!down) {
-        s->stats.server_ups++;
         log_of(EVENT_server_up, s->pool->name, s->conf, "is up, after %llu.%llu s",
                (unsigned long long)after / 1000, (unsigned long long)after / 100 % 10);
         return;
     }
-    s->stats.server_downs++;
     log_of(out ? EVENT_server_ejected : EVENT_server_down, s->pool->name, s->conf, "is down%s: %s",
            out ? " and ejected" : "", trouble_for(why)->reason);
     s->pool->stats.server_ejects += out;
@@ -7642,6 +7665,7 @@ static void server_mark_down(struct server *s, bool told)
     uint64_t now = pool->loop->now, interval = (uint64_t)pool->conf->probe_interval;
     s->flaps = s->up_at != 0 && now - s->up_at < FLAP_MS ? (uint32_t)least_of(s->flaps + 1, FLAPS) : 0;
     s->down = true;
+    s->downs++;
     s->down_at = now;
     s->failures = s->good = 0;
     list_push(&pool->down, &s->in_down);
@@ -7658,20 +7682,20 @@ static void server_mark_down(struct server *s, bool told)
         server_tell_news(s);
 }
 
-/* It can be connected to, or so others say. */
-static void server_is_reached(struct server *s)
+/* It has answered, or others say so. */
+static void server_is_well(struct server *s)
 {
-    s->retries = s->tried = 0;
+    s->failures = s->failed_after = s->retries = s->tried = 0;
     s->retry_at = 0;
-    s->sick = false;
+    s->sick = s->ailing = false;
 }
 
 static void server_mark_up(struct server *s, bool told)
 {
     s->down = false;
-    s->failures = 0;
+    s->ups++;
     s->up_at = s->pool->loop->now;
-    server_is_reached(s);
+    server_is_well(s);
     list_cut(&s->in_down);
     if (s->pool->conf->auto_eject_hosts)
         pool_ring(s->pool);
@@ -7683,6 +7707,7 @@ static void server_mark_up(struct server *s, bool told)
 static bool server_failed(struct server *s, int why)
 {
     s->why = why;
+    s->ailing = true;
     if (s->pool->retired)
         return false;                       /* its successor finds out, and probes */
     server_resolve(s);                      /* its name may stand for another address by now */
@@ -7715,6 +7740,7 @@ static bool server_next_place(struct server *s)
 static void server_unreached(struct server *s, int why)
 {
     uint64_t now = s->pool->loop->now;
+    s->ailing = true;
     if (server_next_place(s))
         return;
     if (now < s->retry_at)
@@ -8082,6 +8108,8 @@ static void server_learn(struct server *to, const struct server *from)
         to->known = true;
     }
     to->flaps = from->flaps;
+    to->downs = from->downs;
+    to->ups = from->ups;
     to->up_at = from->up_at;
     if (!from->down || to->down)
         return;
@@ -8678,7 +8706,8 @@ static void tell_info(struct request *r)
         info_write(&pen, r, &sum, i);
     }
     for (uint32_t i = 0; (r->about >> INFO_PROXY & 1) != 0 && i < r->pool->servers; i++) {
-        pen_write(&pen, "server%u:state=%s,name=", i, r->pool->server[i].down ? "down" : "up");
+        const struct server *s = &r->pool->server[i];
+        pen_write(&pen, "server%u:state=%s,downs=%u,ups=%u,name=", i, s->down ? "down" : "up", s->downs, s->ups);
         pen_put(&pen, r->pool->member[i].name);
         pen_put(&pen, lit("\r\n"));
     }
@@ -8925,6 +8954,8 @@ static void lane_move(struct lane *lane)
     lane_disconnect(lane, &unsent);
     if (p != NULL)
         lane_ask_again(lane, p, &unsent, wrote, lane->role);
+    else
+        must(unsent.len == 0);
 }
 
 /* Whether somebody still waits for a reply on this lane. */
@@ -8972,7 +9003,7 @@ static void lane_lost(struct lane *lane, int why)
     }
     struct mem *m = &s->pool->loop->mem;
     bool met = lane_is_met(lane);
-    bool tried = lane->conn != NULL && !met && why < WHY_AUTH;     /* it could not be reached */
+    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     uint64_t wrote = lane_wrote(lane);
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
@@ -9015,6 +9046,8 @@ static bool lane_greeted(struct lane *lane, struct bytes reply)
     if (!good) {
         while (reply.len > 0 && is_space(reply.at[reply.len - 1]))
             reply.len--;
+        if (greeting == GREET_AUTH)         /* a server that lacks AUTH tells its words back, behind a comma */
+            reply.len = find(reply, 0, ',');
         log_of(EVENT_server_refused, s->pool->name, s->conf, "refuses us: %.*s",
                (int)least_of(reply.len, 200), reply.at);
         lane_lost(lane, greeting_why(greeting));
@@ -9062,8 +9095,8 @@ static void lane_answered(struct lane *lane, bool wanted, int ill)
     struct server *s = lane->server;
     s->stats.responses += wanted;
     if (ill == 0) {
-        s->failures = s->failed_after = 0;
-        server_is_reached(s);
+        if (s->ailing)
+            server_is_well(s);
     } else if (s->failed_at == 0 || s->pool->loop->now >= s->failed_at + SAME_TROUBLE_MS) {
         server_failed(s, ill);
     }
@@ -10348,15 +10381,15 @@ static void client_doom(struct client *c)
     list_push(&c->pool->doomed, &c->doomed);
 }
 
-/* Each server of the pool, where it is, and whether it is asked. */
+/* Each server of the pool, where it is, whether it is asked, and how often it went down, and came back. */
 static void say_servers(struct request *r)
 {
     const struct pool *pool = r->pool;
     char line[2 * ADDRESS_TEXT], address[ADDRESS_TEXT];
     for (uint32_t i = 0; i < pool->servers; i++) {
         const struct server *s = &pool->server[i];
-        size_t len = text_in(line, sizeof line, "STAT %s %s %s\r\n", s->conf->name, server_address(s->conf, address),
-                             s->down ? "down" : "up");
+        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name, server_address(s->conf, address),
+                             s->down ? "down" : "up", s->downs, s->ups);
         request_say(r, (struct bytes){line, len});
     }
     request_say(r, lit("END\r\n"));
@@ -10661,8 +10694,6 @@ static struct client *pool_welcome(struct pool *pool, int fd)
     struct client *c = mem_zero(&pool->loop->mem, sizeof *c);
     if (c == NULL)
         close(fd);
-    else
-        socket_tune(fd, pool->conf);
     if (c == NULL || !conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {   /* owns fd now */
         mem_give(&pool->loop->mem, c, sizeof *c);
         pool_count_out(pool);
@@ -10812,6 +10843,7 @@ static void pool_door(struct watch *w, uint32_t sees)
 static void pool_listen(struct pool *pool, int fd)
 {
     pool->door = (struct watch){.ready = pool_door, .loop = pool->loop, .fd = fd};
+    socket_tune(fd, pool->conf);
     pool->worker->accepted++;
     if (!watch_for(&pool->door, SEES_IN))
         pool->door_at = pool->loop->now + DOOR_SHUT_MS;
@@ -11086,9 +11118,9 @@ static void server_moves(struct server *s, const struct places *now)
         return;
     const struct in6_addr *at = &now->at[0].is;
     address_of(&s->address, &now->at[0], s->conf->port);
-    server_is_reached(s);
     if (!moved)
         return;
+    server_is_well(s);
     inet6_text(at, text, sizeof text);
     log_of(EVENT_server_moved, s->pool->name, s->conf, "is at another address: %s",
            text + (IN6_IS_ADDR_V4MAPPED(at) ? strlen("::ffff:") : 0));
@@ -12405,6 +12437,8 @@ struct house {
     struct loop     loop;                   /* of the control thread */
     struct mailbox  box;
     struct resolver resolver;
+    pthread_t       resolving;
+    struct letter   stop;                   /* to it */
     struct worker  *worker;
     uint32_t        workers, stopped;
     int             stats_door;
@@ -12778,6 +12812,8 @@ static void *resolver_run(void *of)
         for (struct letter *l = mailbox_take(&r->box), *next; l != NULL; l = next) {
             struct name_letter *name = container_of(l, struct name_letter, letter);
             next = l->next;
+            if (l->kind == LETTER_STOP)
+                return NULL;
             name->lookup.done = name_is_found;
             resolver_begin(r, &name->lookup);
         }
@@ -13012,13 +13048,14 @@ static void worker_guests_end(struct worker *w)
 static void worker_free(struct worker *w)
 {
     struct mem *m = &w->loop.mem;
-    for (struct link *at = w->all.next; at != &w->all; at = at->next)
-        if (pool_is_asking(pool_at(at)))
-            return;                         /* the process ends before a slow lookup does */
     if (w->prepared != NULL)                /* the end came in the middle of a reload */
         worker_drop(w, w->change.setup, w->change.setup->conf.pools);
-    while (!list_empty(&w->all))
-        pool_free(pool_at(w->all.next));
+    while (!list_empty(&w->all)) {
+        struct pool *pool = pool_at(w->all.next);
+        for (uint32_t i = 0; i < pool->servers; i++)
+            pool->server[i].asked = false;  /* the resolver has ended */
+        pool_free(pool);
+    }
     mem_give(m, w->pool, w->pools * sizeof(struct pool *));
     nut_frame_free(m, &w->frame);
     if (w->spare != -1)
@@ -13143,10 +13180,12 @@ static bool setup_crowds(struct setup *setup, const struct setup *before)
 /* The first line of a file, as a password; what is wrong with it, or NULL. */
 static const char *secret_read(struct conf *c, const char *path, char **to)
 {
-    struct stream s = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-    struct bytes line = {0};
-    ssize_t more = s.fd == -1 ? -1 : stream_line(&s, &line);
-    const char *wrong = more == -1 ? strerror(errno) : NULL;
+    char text[SECRET_MOST + 2];             /* with the line's end: more is not read */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t n = fd == -1 ? -1 : read(fd, text, sizeof text);
+    const char *wrong = n == -1 ? strerror(errno) : NULL;
+    struct bytes line = {text, n > 0 ? (size_t)n : 0};
+    line.len = find(line, 0, '\n');
     if (line.len > 0 && line.at[line.len - 1] == '\r')
         line.len--;
     if (wrong == NULL && line.len == 0)
@@ -13155,10 +13194,7 @@ static const char *secret_read(struct conf *c, const char *path, char **to)
         wrong = "its first line is no password: it holds a NUL byte, or more than 512 bytes";
     if (wrong == NULL)
         *to = conf_text(c, line);
-    if (s.text != NULL)
-        memset(s.text, 0, s.room);
-    free(s.text);
-    file_close(s.fd);
+    file_close(fd);
     return wrong;
 }
 
@@ -13415,10 +13451,8 @@ static bool house_signals(struct house *h)
 
 static bool house_threads(struct house *h)
 {
-    pthread_t resolver;
-    if (pthread_create(&resolver, NULL, resolver_run, &h->resolver) != 0)
+    if (pthread_create(&h->resolving, NULL, resolver_run, &h->resolver) != 0)
         return false;
-    pthread_detach(resolver);               /* it may hang in a lookup when we exit */
     for (uint32_t i = 0; i < h->workers; i++)
         if (pthread_create(&h->worker[i].thread, NULL, worker_run, &h->worker[i]) != 0)
             return false;
@@ -13466,6 +13500,9 @@ static void house_run(struct house *h)
     }
     for (uint32_t i = 0; i < h->workers; i++)
         pthread_join(h->worker[i].thread, NULL);
+    h->stop.kind = LETTER_STOP;
+    mailbox_post(&h->resolver.box, &h->stop);
+    pthread_join(h->resolving, NULL);       /* what it looks up is the workers' */
     for (uint32_t i = 0; i < h->workers; i++)
         worker_guests_end(&h->worker[i]);
     for (uint32_t i = 0; i < h->workers; i++)

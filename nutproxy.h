@@ -804,9 +804,7 @@
     _( in_queue,           GAUGE,   "# requests in incoming queue") \
     _( in_queue_bytes,     GAUGE,   "current request bytes in incoming queue") \
     _( out_queue,          GAUGE,   "# requests in outgoing queue") \
-    _( out_queue_bytes,    GAUGE,   "current request bytes in outgoing queue") \
-    _( server_downs,       COUNTER, "# times the server was marked down") \
-    _( server_ups,         COUNTER, "# times it came back")
+    _( out_queue_bytes,    GAUGE,   "current request bytes in outgoing queue")
 
 /* ------------------------------------------------------------------ events
  * What the log tells.  A row is an event, its level (a line is written when that

@@ -170,9 +170,7 @@ def memcached_words(link):
 
 
 class Fake:
-    host = "127.0.0.1"
-
-    def __init__(self, answer=None, protocol="redis", welcoming=True):
+    def __init__(self, answer=None, protocol="redis", welcoming=True, host="127.0.0.1", port=0):
         self.answer = answer or (lambda link, words: self.obey(words))
         self.read = {"redis": redis_words, "memcached": memcached_words}[protocol]
         self.obey = {"redis": self.obey_redis, "memcached": self.obey_memcached}[protocol]
@@ -180,13 +178,13 @@ class Fake:
         self.links = []         # every connection that was accepted, oldest first
         self.broken = []        # what went wrong in a script: a bug of the test or the proxy
         self.store = {}
-        self.port = 0
+        self.host, self.port = host, port
         self.up(welcoming)
 
     def up(self, welcoming=True):
         """Listen, after down() on the same port. Who is not welcome waits at the door,
         and when one waits, the kernel lets nobody else get that far."""
-        self.door = socket.socket()
+        self.door = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         self.door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.door.bind((self.host, self.port))
         self.port = self.door.getsockname()[1]

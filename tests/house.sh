@@ -50,6 +50,10 @@ rule "WIRE knows no outside" "" \
 rule "CONFIG and YAML open nothing" "" "$( (room 7; room 8) | grep -oE '\b(fopen|open|getaddrinfo|exit)\(' | xargs)"
 rule "REQUEST, ANSWER and CLIENT read and write nothing" "" "$( (room 14; room 15; room 16) | grep -oE '\b(read|write|recv|sendmsg|readv)\(' | xargs)"
 rule "TOOLS run nothing" "" "$(room 18 | grep -oE '\b(socket|connect|getaddrinfo|address_[a-z]+|pthread_[a-z]+)\(' | xargs)"
+rule "a client's password is compared by same_secret, and nothing else compares it" "2" \
+    "$(grep -cE 'same_secret\(' nutproxy.c)$(grep -E '\b(memcmp|strn?cmp|bytes_same|same_word|starts_with)\([^;]*(redis_auth|ours|password)' nutproxy.c)"
+rule "same_secret looks at every byte" "" \
+    "$(sed -n '/^static bool same_secret/,/^}/p' nutproxy.c | grep -E '\b(if|break|goto|while|memcmp)\b|&&|\|\||return [^d]')"
 # shellcheck disable=SC2086
 rule "the header stands alone" "" "$(gcc $flags -fsyntax-only -x c nutproxy.h 2>&1)"
 rule "what is visible outside the file begins with nut_" "" \
@@ -64,13 +68,22 @@ rule "static: no interpreter, no shared library" "" \
     "$(readelf -ld nutproxy | grep -E 'INTERP|NEEDED')"
 rule "position-independent" "DYN" "$(readelf -h nutproxy | awk '/Type:/ { print $2 }')"
 rule "the stack is not executable" "RW" "$(readelf -lW nutproxy | awk '/GNU_STACK/ { print $7 }')"
+rule "what can be written cannot be run" "" \
+    "$(readelf -lW nutproxy | awk '$1 ~ /^(LOAD|TLS|DYNAMIC|GNU_STACK|GNU_RELRO)$/ && / RWE | WE / { print }')"
+rule "code stays as it is: no relocations in it" "" "$(readelf -dW nutproxy | grep -E 'TEXTREL')"
+rule "no section is both written and run" "" \
+    "$(readelf -SW nutproxy | sed 's/^ *\[ *[0-9]*\]//' | awk '$7 ~ /W/ && $7 ~ /X/ { print $1 }' | xargs)"
 rule "relocations are read-only, and done at start" "GNU_RELRO NOW" \
     "$(readelf -ldW nutproxy | grep -oE 'GNU_RELRO|Flags: NOW' | sed 's/Flags: //' | sort -u | xargs)"
-rule "the stack is protected" "__stack_chk_fail" "$(nm nutproxy | awk '$3 == "__stack_chk_fail" { print $3 }')"
+# Functions with an array of their own, or that give the address of a local, have a guard.
+rule "the stack is protected" "yes" \
+    "$([ "$(objdump -d nutproxy | grep -c '<__stack_chk_fail>$')" -ge 50 ] && echo yes)"
+rule "it runs no other program and loads no code" "" \
+    "$(nm nutproxy | awk '$3 ~ /^(dlopen|system|popen|posix_spawn|exec[lv].*|fexecve)$/ { print $3 }' | xargs)"
 
 rule "nutproxy.ini is what --print-config prints" "" "$(./nutproxy --print-config | diff - nutproxy.ini 2>&1)"
 if command -v shellcheck >/dev/null; then
-    rule "the shell scripts are clean" "" "$(shellcheck -S warning test.sh tests/*.sh tests/clients/*.sh bench/*.sh contrib/*.sh .ci/run 2>&1)"
+    rule "the shell scripts are clean" "" "$(shellcheck -S warning test.sh tests/*.sh tests/fuzz/*.sh tests/clients/*.sh bench/*.sh contrib/*.sh .ci/run 2>&1)"
 fi
 
 # Printed for the reader, not enforced.

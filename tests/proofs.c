@@ -63,6 +63,8 @@ static const struct request_case resp_requests[] = {
     { TEXT("get \"\"\r\n"),                                     SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$0\r\n\r\n" },
     { TEXT("get ab\"c d\"\r\n"),                                SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$5\r\nabc d\r\n" },
     { TEXT("get \"\\xzz\\q\"\r\n"),                             SCAN_DONE, 2, "*2\r\n$3\r\nget\r\n$4\r\nxzzq\r\n" },
+    { TEXT("\vget\f \"b\"\va\vb\r\n"),                          SCAN_DONE, 3,
+      "*3\r\n$4\r\nget\f\r\n$1\r\nb\r\n$3\r\na\vb\r\n" },
     { TEXT("get \"a\r\n"),                                      SCAN_BAD, 0, "unbalanced quotes" },
     { TEXT("get \"a\"b\r\n"),                                   SCAN_BAD, 0, "unbalanced quotes" },
     { TEXT("get 'a\r\n"),                                       SCAN_BAD, 0, "unbalanced quotes" },
@@ -975,6 +977,7 @@ static const struct { const char *text; uint32_t mistakes; const char *told; } c
     { "[a]\nlisten = 1.2.3.4:5\nclient_output_limit = 100\nservers = h:1:1\n", 1, "64k at least" },
     { "[a]\nlisten = 1.2.3.4:5\nclient_output_limit = 0\nservers = h:1:1\n", 0, "" },
     { "[a]\nlisten = 1.2.3.4:5\nservers = h:1:1\nzork\n", 1, "c:4: is neither" },
+    { "[\"a\\nb\"]\nlisten = 1.2.3.4:5\nservers = h:1:1\n[\"a\\nb\"]\n", 1, "c:4: has pools with same name 'a?b'\n" },
 };
 
 static void prove_a_configuration_tells_every_mistake(void)
@@ -996,16 +999,34 @@ static void prove_a_configuration_without_memory_is_refused(void)
     const struct bytes text = bytes_of("[nutproxy]\nstats = off\nlog = x\n[a]\nlisten = 1.2.3.4:5\nhash_tag = {}\n"
                                        "redis = true\nredis_auth = p\nservers = h:1:1\n  h:2:1 b\n[b]\n"
                                        "listen = /x 0700\nservers = /y:1\n");
-    bool denied = true;
-    for (uint64_t at = 1; denied; at++) {
-        struct conf c = {0};
-        c.mem.deny_at = at;
-        bool ok = conf_read(&c, "c", text);
-        denied = c.mem.deny_at == 0;
-        c.mem.deny_at = 0;
-        check(ok == !denied, "configuration without memory", "told");
-        conf_free(&c);
+    const struct bytes bad = bytes_of("[a]\nlisten = 1.2.3.4:5\n[b]\nservers =\n[c]\nlisten = 1.2.3.4:5\n");
+    for (int i = 0; i < 2; i++) {
+        bool denied = true;
+        for (uint64_t at = 1; denied; at++) {
+            struct conf c = {0};
+            c.mem.deny_at = at;
+            bool ok = conf_read(&c, "c", i == 0 ? text : bad);
+            denied = c.mem.deny_at == 0;
+            c.mem.deny_at = 0;
+            check(ok == (i == 0 && !denied), "configuration without memory", i == 0 ? "told" : "with mistakes");
+            conf_free(&c);
+        }
     }
+}
+
+static void prove_pools_are_the_same_whichever_key_says_so(void)
+{
+    static const char *const ways[] = {"redis = true", "protocol = redis", "protocol = redis\nredis = true"};
+    struct conf c[countof(ways)];
+    memset(c, 0, sizeof c);
+    for (size_t i = 0; i < countof(ways); i++) {
+        char text[128];
+        int n = snprintf(text, sizeof text, "[a]\nlisten = 1.2.3.4:5\n%s\nservers = h:1:1\n", ways[i]);
+        check(conf_read(&c[i], "c", (struct bytes){text, (size_t)n}), "same pools", ways[i]);
+        check(conf_pool_same(&c[0].pool[0], &c[i].pool[0]), "same pools", ways[i]);
+    }
+    for (size_t i = 0; i < countof(ways); i++)
+        conf_free(&c[i]);
 }
 
 static void prove_any_configuration_is_read_to_its_end(void)
@@ -1254,6 +1275,7 @@ int main(void)
     prove_merging_is_right_however_replies_are_cut();
     prove_a_configuration_tells_every_mistake();
     prove_a_configuration_without_memory_is_refused();
+    prove_pools_are_the_same_whichever_key_says_so();
     prove_any_configuration_is_read_to_its_end();
     prove_twemproxys_file_is_converted_or_refused_however_it_is_damaged();
     prove_rings_are_compared_value_by_value();

@@ -93,8 +93,9 @@ def memcached_request(data):
     if not end:
         return None
     words = data[:end].split()
-    if len(words) > 4 and words[0] in STORES and words[4].isdigit():
-        end += int(words[4]) + 2
+    size = 4 if words[:1] and words[0] in STORES else 2 if words[:1] == [b"ms"] else len(words)
+    if len(words) > size and words[size].isdigit():
+        end += int(words[size]) + 2
         if len(data) < end:
             return None
     return data[:end], end
