@@ -5794,22 +5794,22 @@ struct conn {
 struct address { struct sockaddr_storage is; socklen_t len; };
 
 /* The kernel's own keep-alive asks for the first time after two hours. */
-static const struct { int level, option, value; } keepalive[] = {
-    { SOL_SOCKET,  SO_KEEPALIVE,  1  },
-    { IPPROTO_TCP, TCP_KEEPIDLE,  60 },     /* seconds: it asks after so long ... */
-    { IPPROTO_TCP, TCP_KEEPINTVL, 15 },     /* ... then so often ... */
-    { IPPROTO_TCP, TCP_KEEPCNT,   4  },     /* ... and gives up after so many times */
+static const struct { int option, value; } keepalive[] = {
+    { TCP_KEEPIDLE,  60 },                  /* seconds: it asks after so long ... */
+    { TCP_KEEPINTVL, 15 },                  /* ... then so often ... */
+    { TCP_KEEPCNT,   4  },                  /* ... and gives up after so many times */
 };
 
-/* One write a turn needs no help from Nagle; waiting for more only adds delay. */
+/* Set a socket to what its pool wants; what is accepted from one that listens is as that is.  One
+ * write a turn needs no help from Nagle; waiting for more only adds delay. */
 static void socket_tune(int fd, const struct pool_fields *conf)
 {
-    int one = 1, gone = (int)conf->tcp_user_timeout;        /* none is worth losing the conn over */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (gone > 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
-    for (size_t i = 0; conf->tcpkeepalive && i < countof(keepalive); i++)
-        setsockopt(fd, keepalive[i].level, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
+    int one = 1, gone = (int)conf->tcp_user_timeout, alive = conf->tcpkeepalive == 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);             /* none is worth losing it over */
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &alive, sizeof alive);
+    for (size_t i = 0; alive && i < countof(keepalive); i++)
+        setsockopt(fd, IPPROTO_TCP, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
 }
 
 /* A socket on its way to `a`; -1 and errno.  *done: it is there already. */
@@ -10694,8 +10694,6 @@ static struct client *pool_welcome(struct pool *pool, int fd)
     struct client *c = mem_zero(&pool->loop->mem, sizeof *c);
     if (c == NULL)
         close(fd);
-    else
-        socket_tune(fd, pool->conf);
     if (c == NULL || !conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {   /* owns fd now */
         mem_give(&pool->loop->mem, c, sizeof *c);
         pool_count_out(pool);
@@ -10845,6 +10843,7 @@ static void pool_door(struct watch *w, uint32_t sees)
 static void pool_listen(struct pool *pool, int fd)
 {
     pool->door = (struct watch){.ready = pool_door, .loop = pool->loop, .fd = fd};
+    socket_tune(fd, pool->conf);
     pool->worker->accepted++;
     if (!watch_for(&pool->door, SEES_IN))
         pool->door_at = pool->loop->now + DOOR_SHUT_MS;
@@ -12438,6 +12437,8 @@ struct house {
     struct loop     loop;                   /* of the control thread */
     struct mailbox  box;
     struct resolver resolver;
+    pthread_t       resolving;
+    struct letter   stop;                   /* to it */
     struct worker  *worker;
     uint32_t        workers, stopped;
     int             stats_door;
@@ -12811,6 +12812,8 @@ static void *resolver_run(void *of)
         for (struct letter *l = mailbox_take(&r->box), *next; l != NULL; l = next) {
             struct name_letter *name = container_of(l, struct name_letter, letter);
             next = l->next;
+            if (l->kind == LETTER_STOP)
+                return NULL;
             name->lookup.done = name_is_found;
             resolver_begin(r, &name->lookup);
         }
@@ -13045,13 +13048,14 @@ static void worker_guests_end(struct worker *w)
 static void worker_free(struct worker *w)
 {
     struct mem *m = &w->loop.mem;
-    for (struct link *at = w->all.next; at != &w->all; at = at->next)
-        if (pool_is_asking(pool_at(at)))
-            return;                         /* the process ends before a slow lookup does */
     if (w->prepared != NULL)                /* the end came in the middle of a reload */
         worker_drop(w, w->change.setup, w->change.setup->conf.pools);
-    while (!list_empty(&w->all))
-        pool_free(pool_at(w->all.next));
+    while (!list_empty(&w->all)) {
+        struct pool *pool = pool_at(w->all.next);
+        for (uint32_t i = 0; i < pool->servers; i++)
+            pool->server[i].asked = false;  /* the resolver has ended */
+        pool_free(pool);
+    }
     mem_give(m, w->pool, w->pools * sizeof(struct pool *));
     nut_frame_free(m, &w->frame);
     if (w->spare != -1)
@@ -13447,10 +13451,8 @@ static bool house_signals(struct house *h)
 
 static bool house_threads(struct house *h)
 {
-    pthread_t resolver;
-    if (pthread_create(&resolver, NULL, resolver_run, &h->resolver) != 0)
+    if (pthread_create(&h->resolving, NULL, resolver_run, &h->resolver) != 0)
         return false;
-    pthread_detach(resolver);               /* it may hang in a lookup when we exit */
     for (uint32_t i = 0; i < h->workers; i++)
         if (pthread_create(&h->worker[i].thread, NULL, worker_run, &h->worker[i]) != 0)
             return false;
@@ -13498,6 +13500,9 @@ static void house_run(struct house *h)
     }
     for (uint32_t i = 0; i < h->workers; i++)
         pthread_join(h->worker[i].thread, NULL);
+    h->stop.kind = LETTER_STOP;
+    mailbox_post(&h->resolver.box, &h->stop);
+    pthread_join(h->resolving, NULL);       /* what it looks up is the workers' */
     for (uint32_t i = 0; i < h->workers; i++)
         worker_guests_end(&h->worker[i]);
     for (uint32_t i = 0; i < h->workers; i++)
