@@ -7032,7 +7032,7 @@ static bool address_find(struct address *a, const char *host, uint16_t port)
  * ======================================================================== */
 
 /* Trouble of our own, where no errno says it. */
-enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER };
+enum { WHY_CLOSED = 10001, WHY_AUTH, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER };
 
 /* What a client is told of trouble with a server: twemproxy's reasons. */
 #define TROUBLES(_) \
@@ -9033,7 +9033,7 @@ static void lane_lost(struct lane *lane, int why)
 
 static void lane_gone(struct conn *c, int why)
 {
-    lane_lost(container_of(c, struct lane_conn, conn)->lane, why);
+    lane_lost(container_of(c, struct lane_conn, conn)->lane, why != 0 ? why : WHY_CLOSED);
 }
 
 /* A reply to our greeting: false when the server does not want us. */
