@@ -9040,7 +9040,8 @@ static void lane_lost(struct lane *lane, int why)
     }
     struct mem *m = &s->pool->loop->mem;
     uint64_t wrote = lane_wrote(lane);
-    bool met = lane_is_met(lane) && (wrote > 0 || lane->first == NULL);     /* who hangs up at once was not there */
+    /* Who hangs up at once, before a byte was written, was not there. */
+    bool met = lane_is_met(lane) && (lane->since == 0 || wrote > 0 || lane->first == NULL);
     bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
