@@ -7045,8 +7045,10 @@ static bool address_find(struct address *a, const char *host, uint16_t port)
  * so what it wrote it can read.
  * ======================================================================== */
 
-/* Trouble of our own, where no errno says it. */
-enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER };
+/* Trouble of our own, where no errno says it; 0 is no trouble. */
+enum {
+    WHY_CLOSED = 10000, WHY_AUTH, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER
+};
 
 /* What a client is told of trouble with a server: twemproxy's reasons. */
 #define TROUBLES(_) \
@@ -9017,9 +9019,9 @@ static void lane_lost(struct lane *lane, int why)
         return;
     }
     struct mem *m = &s->pool->loop->mem;
-    bool met = lane_is_met(lane);
-    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     uint64_t wrote = lane_wrote(lane);
+    bool met = lane_is_met(lane) && (wrote > 0 || lane->first == NULL);     /* who hangs up at once was not there */
+    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
     struct queue unsent;
@@ -9048,7 +9050,7 @@ static void lane_lost(struct lane *lane, int why)
 
 static void lane_gone(struct conn *c, int why)
 {
-    lane_lost(container_of(c, struct lane_conn, conn)->lane, why);
+    lane_lost(container_of(c, struct lane_conn, conn)->lane, why != 0 ? why : WHY_CLOSED);
 }
 
 /* A reply to our greeting: false when the server does not want us. */
@@ -10403,8 +10405,8 @@ static void say_servers(struct request *r)
     char line[2 * ADDRESS_TEXT], address[ADDRESS_TEXT];
     for (uint32_t i = 0; i < pool->servers; i++) {
         const struct server *s = &pool->server[i];
-        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name, server_address(s->conf, address),
-                             s->down ? "down" : "up", s->downs, s->ups);
+        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name,
+                             server_address(s->conf, address), s->down ? "down" : "up", s->downs, s->ups);
         request_say(r, (struct bytes){line, len});
     }
     request_say(r, lit("END\r\n"));
