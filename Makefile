@@ -7,6 +7,7 @@
 # make install      to $(DESTDIR)$(PREFIX)/sbin
 # make build/debug  with the system's compiler and libc, for debuggers
 # make build/asan   the same under the address and undefined-behaviour sanitizers
+# make build/tsan   the same under the thread sanitizer
 # make clean
 
 PREFIX  = /usr/local
@@ -44,6 +45,9 @@ build/debug: $(SOURCE) build/include/ini.h
 
 build/asan: $(SOURCE) build/include/ini.h
 	cc $(C) $(SANITIZE) -o $@ nutproxy.c $(INIH) -lpthread
+
+build/tsan: $(SOURCE) build/include/ini.h
+	cc $(C) -O1 -g -fsanitize=thread -fno-omit-frame-pointer -o $@ nutproxy.c $(INIH) -lpthread
 
 # Every 23rd request for memory is denied: all answers must still be right, or errors.
 build/torture: $(SOURCE) build/include/ini.h

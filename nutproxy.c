@@ -699,6 +699,17 @@ bool nut_queue_put(struct mem *m, struct queue *q, struct bytes b)
     return true;
 }
 
+/* Put all that an empty queue will ever hold: no room is kept behind it. */
+static bool queue_put_all(struct mem *m, struct queue *q, struct bytes b)
+{
+    struct piece *p = piece_take(m, b.len);
+    if (p == NULL)
+        return false;
+    piece_fill(p, b);
+    queue_add(q, p);
+    return true;
+}
+
 /* Put bytes that stand in `block` without copying them. */
 bool nut_queue_refer(struct mem *m, struct queue *q, struct block *block, struct bytes b)
 {
@@ -5794,22 +5805,22 @@ struct conn {
 struct address { struct sockaddr_storage is; socklen_t len; };
 
 /* The kernel's own keep-alive asks for the first time after two hours. */
-static const struct { int level, option, value; } keepalive[] = {
-    { SOL_SOCKET,  SO_KEEPALIVE,  1  },
-    { IPPROTO_TCP, TCP_KEEPIDLE,  60 },     /* seconds: it asks after so long ... */
-    { IPPROTO_TCP, TCP_KEEPINTVL, 15 },     /* ... then so often ... */
-    { IPPROTO_TCP, TCP_KEEPCNT,   4  },     /* ... and gives up after so many times */
+static const struct { int option, value; } keepalive[] = {
+    { TCP_KEEPIDLE,  60 },                  /* seconds: it asks after so long ... */
+    { TCP_KEEPINTVL, 15 },                  /* ... then so often ... */
+    { TCP_KEEPCNT,   4  },                  /* ... and gives up after so many times */
 };
 
-/* One write a turn needs no help from Nagle; waiting for more only adds delay. */
+/* Set a socket to what its pool wants; what is accepted from one that listens is as that is.  One
+ * write a turn needs no help from Nagle; waiting for more only adds delay. */
 static void socket_tune(int fd, const struct pool_fields *conf)
 {
-    int one = 1, gone = (int)conf->tcp_user_timeout;        /* none is worth losing the conn over */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (gone > 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
-    for (size_t i = 0; conf->tcpkeepalive && i < countof(keepalive); i++)
-        setsockopt(fd, keepalive[i].level, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
+    int one = 1, gone = (int)conf->tcp_user_timeout, alive = conf->tcpkeepalive == 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);             /* none is worth losing it over */
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &gone, sizeof gone);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &alive, sizeof alive);
+    for (size_t i = 0; alive && i < countof(keepalive); i++)
+        setsockopt(fd, IPPROTO_TCP, keepalive[i].option, &keepalive[i].value, sizeof keepalive[i].value);
 }
 
 /* A socket on its way to `a`; -1 and errno.  *done: it is there already. */
@@ -5990,8 +6001,11 @@ static void conn_say(struct conn *c, struct bytes b)
 /* Say all of `from`, which is empty then. */
 static void conn_say_all(struct conn *c, struct queue *from)
 {
-    if (c->dead || c->broken != 0)
-        nut_queue_free(&c->watch.loop->mem, from);
+    struct mem *m = &c->watch.loop->mem;
+    const struct piece *p = from->first;
+    bool little = p != NULL && p->next == NULL && p->len < SCRATCH_FRONT;   /* a piece of its own is more than it */
+    if (c->dead || c->broken != 0 || (little && nut_queue_put(m, &c->out, (struct bytes){p->at, p->len})))
+        nut_queue_free(m, from);
     else
         queue_join(&c->out, from);
     conn_touch(c);
@@ -7031,8 +7045,10 @@ static bool address_find(struct address *a, const char *host, uint16_t port)
  * so what it wrote it can read.
  * ======================================================================== */
 
-/* Trouble of our own, where no errno says it. */
-enum { WHY_CLOSED = 0, WHY_AUTH = 10001, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER };
+/* Trouble of our own, where no errno says it; 0 is no trouble. */
+enum {
+    WHY_CLOSED = 10000, WHY_AUTH, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER
+};
 
 /* What a client is told of trouble with a server: twemproxy's reasons. */
 #define TROUBLES(_) \
@@ -7196,6 +7212,7 @@ struct server {
     bool                      asked;        /* `name` is on its way */
     bool                      is_name;      /* `host` must be resolved */
     struct name_letter        name;
+    bool                      ailing;       /* something has failed since its last good reply */
     uint32_t                  failures;     /* in a row */
     uint64_t                  failed_at;    /* when the last one was counted */
     uint32_t                  opened;       /* connections ever made, or tried ... */
@@ -7681,21 +7698,20 @@ static void server_mark_down(struct server *s, bool told)
         server_tell_news(s);
 }
 
-/* It can be connected to, or so others say. */
-static void server_is_reached(struct server *s)
+/* It has answered, or others say so. */
+static void server_is_well(struct server *s)
 {
-    s->retries = s->tried = 0;
+    s->failures = s->failed_after = s->retries = s->tried = 0;
     s->retry_at = 0;
-    s->sick = false;
+    s->sick = s->ailing = false;
 }
 
 static void server_mark_up(struct server *s, bool told)
 {
     s->down = false;
     s->ups++;
-    s->failures = 0;
     s->up_at = s->pool->loop->now;
-    server_is_reached(s);
+    server_is_well(s);
     list_cut(&s->in_down);
     if (s->pool->conf->auto_eject_hosts)
         pool_ring(s->pool);
@@ -7707,6 +7723,7 @@ static void server_mark_up(struct server *s, bool told)
 static bool server_failed(struct server *s, int why)
 {
     s->why = why;
+    s->ailing = true;
     if (s->pool->retired)
         return false;                       /* its successor finds out, and probes */
     server_resolve(s);                      /* its name may stand for another address by now */
@@ -7739,6 +7756,7 @@ static bool server_next_place(struct server *s)
 static void server_unreached(struct server *s, int why)
 {
     uint64_t now = s->pool->loop->now;
+    s->ailing = true;
     if (server_next_place(s))
         return;
     if (now < s->retry_at)
@@ -8353,7 +8371,7 @@ static void client_deliver(struct client *c)
             conn_say(&c->conn, r->literal);
         if (!r->begun)
             client_learn(c, r->reply.len);
-        if (!r->silent)
+        if (!r->silent && r->reply.len > 0)
             conn_say_all(&c->conn, &r->reply);
         request_leave(r);
     }
@@ -8844,7 +8862,8 @@ static void part_feed(struct part *p, struct conn *from, struct bytes b, bool la
         r->begun = true;                    /* whole in one piece, and its turn */
     }
     struct queue *q = !alone ? &p->reply : r->begun ? &c->conn.out : &r->reply;
-    if (!queue_hand(m, q, from->kept, b)) {
+    bool all = !r->begun && last && q->len == 0 && b.len < NUT_BIG;     /* thousands of them may wait for their turn */
+    if (all ? !queue_put_all(m, q, b) : !queue_hand(m, q, from->kept, b)) {
         if (r->begun)
             c->conn.broken = ENOMEM;
         else
@@ -9000,9 +9019,9 @@ static void lane_lost(struct lane *lane, int why)
         return;
     }
     struct mem *m = &s->pool->loop->mem;
-    bool met = lane_is_met(lane);
-    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     uint64_t wrote = lane_wrote(lane);
+    bool met = lane_is_met(lane) && (wrote > 0 || lane->first == NULL);     /* who hangs up at once was not there */
+    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
     struct queue unsent;
@@ -9031,7 +9050,7 @@ static void lane_lost(struct lane *lane, int why)
 
 static void lane_gone(struct conn *c, int why)
 {
-    lane_lost(container_of(c, struct lane_conn, conn)->lane, why);
+    lane_lost(container_of(c, struct lane_conn, conn)->lane, why != 0 ? why : WHY_CLOSED);
 }
 
 /* A reply to our greeting: false when the server does not want us. */
@@ -9093,8 +9112,8 @@ static void lane_answered(struct lane *lane, bool wanted, int ill)
     struct server *s = lane->server;
     s->stats.responses += wanted;
     if (ill == 0) {
-        s->failures = s->failed_after = 0;
-        server_is_reached(s);
+        if (s->ailing)
+            server_is_well(s);
     } else if (s->failed_at == 0 || s->pool->loop->now >= s->failed_at + SAME_TROUBLE_MS) {
         server_failed(s, ill);
     }
@@ -10692,8 +10711,6 @@ static struct client *pool_welcome(struct pool *pool, int fd)
     struct client *c = mem_zero(&pool->loop->mem, sizeof *c);
     if (c == NULL)
         close(fd);
-    else
-        socket_tune(fd, pool->conf);
     if (c == NULL || !conn_open(&c->conn, sizeof *c, pool->loop, fd, &client_role)) {   /* owns fd now */
         mem_give(&pool->loop->mem, c, sizeof *c);
         pool_count_out(pool);
@@ -10843,6 +10860,7 @@ static void pool_door(struct watch *w, uint32_t sees)
 static void pool_listen(struct pool *pool, int fd)
 {
     pool->door = (struct watch){.ready = pool_door, .loop = pool->loop, .fd = fd};
+    socket_tune(fd, pool->conf);
     pool->worker->accepted++;
     if (!watch_for(&pool->door, SEES_IN))
         pool->door_at = pool->loop->now + DOOR_SHUT_MS;
@@ -11117,9 +11135,9 @@ static void server_moves(struct server *s, const struct places *now)
         return;
     const struct in6_addr *at = &now->at[0].is;
     address_of(&s->address, &now->at[0], s->conf->port);
-    server_is_reached(s);
     if (!moved)
         return;
+    server_is_well(s);
     inet6_text(at, text, sizeof text);
     log_of(EVENT_server_moved, s->pool->name, s->conf, "is at another address: %s",
            text + (IN6_IS_ADDR_V4MAPPED(at) ? strlen("::ffff:") : 0));
@@ -12436,6 +12454,8 @@ struct house {
     struct loop     loop;                   /* of the control thread */
     struct mailbox  box;
     struct resolver resolver;
+    pthread_t       resolving;
+    struct letter   stop;                   /* to it */
     struct worker  *worker;
     uint32_t        workers, stopped;
     int             stats_door;
@@ -12809,6 +12829,8 @@ static void *resolver_run(void *of)
         for (struct letter *l = mailbox_take(&r->box), *next; l != NULL; l = next) {
             struct name_letter *name = container_of(l, struct name_letter, letter);
             next = l->next;
+            if (l->kind == LETTER_STOP)
+                return NULL;
             name->lookup.done = name_is_found;
             resolver_begin(r, &name->lookup);
         }
@@ -13043,13 +13065,14 @@ static void worker_guests_end(struct worker *w)
 static void worker_free(struct worker *w)
 {
     struct mem *m = &w->loop.mem;
-    for (struct link *at = w->all.next; at != &w->all; at = at->next)
-        if (pool_is_asking(pool_at(at)))
-            return;                         /* the process ends before a slow lookup does */
     if (w->prepared != NULL)                /* the end came in the middle of a reload */
         worker_drop(w, w->change.setup, w->change.setup->conf.pools);
-    while (!list_empty(&w->all))
-        pool_free(pool_at(w->all.next));
+    while (!list_empty(&w->all)) {
+        struct pool *pool = pool_at(w->all.next);
+        for (uint32_t i = 0; i < pool->servers; i++)
+            pool->server[i].asked = false;  /* the resolver has ended */
+        pool_free(pool);
+    }
     mem_give(m, w->pool, w->pools * sizeof(struct pool *));
     nut_frame_free(m, &w->frame);
     if (w->spare != -1)
@@ -13445,10 +13468,8 @@ static bool house_signals(struct house *h)
 
 static bool house_threads(struct house *h)
 {
-    pthread_t resolver;
-    if (pthread_create(&resolver, NULL, resolver_run, &h->resolver) != 0)
+    if (pthread_create(&h->resolving, NULL, resolver_run, &h->resolver) != 0)
         return false;
-    pthread_detach(resolver);               /* it may hang in a lookup when we exit */
     for (uint32_t i = 0; i < h->workers; i++)
         if (pthread_create(&h->worker[i].thread, NULL, worker_run, &h->worker[i]) != 0)
             return false;
@@ -13496,6 +13517,9 @@ static void house_run(struct house *h)
     }
     for (uint32_t i = 0; i < h->workers; i++)
         pthread_join(h->worker[i].thread, NULL);
+    h->stop.kind = LETTER_STOP;
+    mailbox_post(&h->resolver.box, &h->stop);
+    pthread_join(h->resolving, NULL);       /* what it looks up is the workers' */
     for (uint32_t i = 0; i < h->workers; i++)
         worker_guests_end(&h->worker[i]);
     for (uint32_t i = 0; i < h->workers; i++)

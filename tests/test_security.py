@@ -4,6 +4,7 @@ What clients send is trusted in nothing. The configuration is, and so are the se
 """
 import http.client
 import os
+import random
 import re
 import shutil
 import signal
@@ -561,8 +562,8 @@ def test_mistakes_in_the_line_of_the_password_do_not_show_it(stage):
         path = written(stage, "wrong." + form, text.encode())
         good = run("-t", "-c", path)[0] == 0        # YAML has more ways to write it
         assert not good or form == "yml" or any(text == spoilt(before, line) for line in UNUSUAL), text
-        for options in (["-t", "-c", path], ["--print-config", "-c", path], ["route", "-c", path, "alpha", "k"],
-                        ["diff", path, path], ["-c", path, "-o", stage.path("log")]):
+        for options in (["-t", "-c", path], ["--print-config", "-c", path], ["diff", path, path],
+                        ["-c", path, "-o", stage.path("log")]):
             if not good or options[0] != "-c":
                 status, out, err = run(*options)
                 outputs["%s of %r" % (" ".join(options), text)] = out + err
@@ -612,7 +613,7 @@ def rights(proxy):
 
 def low_port():
     """A port that only root can listen on."""
-    for port in range(1023, 600, -1):
+    for port in random.sample(range(600, 1024), 300):
         if not can_connect(("127.0.0.1", port)):
             with socket.socket() as s:
                 try:
