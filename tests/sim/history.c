@@ -87,7 +87,7 @@ static void choose_weather(void)
 static void come(void *of)
 {
     (void)of;
-    if (h.leaving || h.number >= h.clients)
+    if (h.leaving || h.number >= h.clients || !choices_left())
         return;
     if (!kernel_has_signals()) {
         later(1 * MS, come, NULL);
@@ -101,7 +101,7 @@ static void trouble(void *of)
 {
     (void)of;
     uint32_t n = pick(h.servers);
-    if (h.leaving)
+    if (h.leaving || !choices_left())
         return;
     if (chance(100))
         server_restart(n);
