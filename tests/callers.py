@@ -11,10 +11,10 @@ import zlib
 from nut import SLOW
 from resp import HEAD3, Splitter, command
 
-TIMEOUT = 0.5 * min(SLOW, 2)    # the pools' patience with a server
-SLACK = 1.0 * min(SLOW, 2)             # what this machine may be late
+TIMEOUT = 0.5 * min(SLOW, 1.5)  # the pools' patience with a server
+SLACK = 1.0 * min(SLOW, 2)      # what this machine may be late
 CLIENTS = 50                    # of one pool, at most
-LOST = "connection lost"
+LOST, WRONG = "connection lost", "no reply to this"
 ACKED, MAYBE, NEVER = "acknowledged", "may have been applied", "was not applied"
 DELETED = 0                     # the version of a key that was deleted: never one of a value
 
@@ -292,6 +292,7 @@ class Client(asyncio.Protocol):
         self.keys, self.counters = keys_of(number), counters_of(number)
         self.version, self.known = 0, {}
         self.record, self.wrong = [], []
+        self.timed_out = []                 # how long those had waited who were told so
         self.waiting, self.heard = [], 0.0
         self.transport, self.splitter, self.closing, self.gone = None, None, False, None
 
@@ -381,12 +382,15 @@ class Client(asyncio.Protocol):
         if error:
             op.error = error[1].decode()
             op.fate = NEVER if error[2] == b"was not sent" else MAYBE
+            if op.error == "Connection timed out" and waited > TIMEOUT / 2:     # not behind another of them
+                self.timed_out.append(waited)
             return
         op.fate = ACKED
         try:
             self.tongue.take(op, reply)
         except Exception as e:
             self.wrong.append("%r is no reply to %s: %r" % (reply[:99], op, e))
+            op.error, op.fate = WRONG, MAYBE
 
     def connection_lost(self, error):
         self.transport = None

@@ -25,7 +25,7 @@ import collections
 import itertools
 import json
 
-from callers import ACKED, DELETED, LOST, MAYBE, NEVER, SLACK, TIMEOUT
+from callers import ACKED, DELETED, LOST, MAYBE, NEVER, SLACK, TIMEOUT, WRONG
 from nut import SLOW
 
 LATE = 6 * TIMEOUT + SLACK      # a fault takes up to 2.5 TIMEOUT, and the proxy keeps what it did not write for two more
@@ -206,6 +206,8 @@ class Judge:
         """An error is right where a fault of one of its servers has such errors, and was at work then.  A server that
         is down goes on to answer with the trouble that made it so."""
         self.errors[op.error] += 1
+        if op.error == WRONG:
+            return                          # the client has told
         if op.error == LOST:
             if op.count is not None and not (op.count and op.verb in ("GET", "MGET", "get", "gets", "mg")):
                 self.blame("half of it was passed on, and can be no long reply", op)

@@ -73,7 +73,7 @@ def all_are_up(proxy):
         lines = []
         while lines[-1:] != [b"END\r\n"]:
             lines.append(w.line())
-    return redis == len(NAMES) and sum(line.endswith(b" up\r\n") for line in lines) == len(NAMES)
+    return redis == len(NAMES) and sum(b" up " in line for line in lines) == len(NAMES)
 
 
 def no_alarm(proxy):
@@ -98,7 +98,7 @@ def test_nothing_is_wrong_whatever_befalls_the_servers(stage, workers, ejects):
     asyncio.run(crowd.run(asyncio.sleep(1)))
     nobody_is_left(proxy, pools)
     assert not crowd.wrong() and all_are_up(proxy)
-    time.sleep(1.5)
+    time.sleep(1.5 if SLOW == 1 else 0)     # until spares are given back
     descriptors, memory = proxy.descriptors(), proxy.rss_kib()
 
     async def script():
@@ -131,10 +131,13 @@ def test_nothing_is_wrong_whatever_befalls_the_servers(stage, workers, ejects):
         figures.append("%s: %d requests, %d values read, %d faults, %d changes, errors %s" % (
             name, sum(len(c.record) for c in clients), judge.reads, len(farm.faults), len(ring.times), dict(judge.errors)))
     print("\n".join(figures))
+    waits = sorted(w for c in crowd.clients for w in c.timed_out)
+    if waits[len(waits) * 9 // 10] > 1.5 * TIMEOUT:         # the rest may be the machine's
+        wrong.append("of ten who were told that time is up one had waited for %.3f s" % waits[len(waits) * 9 // 10])
     with open("/proc/%d/status" % proxy.pid) as f:
         peak = int(f.read().split("VmHWM:")[1].split()[0])
-    print("descriptors %d, then %d; KiB %d, then %d, at most %d; late %d times, at most %.3f s" % (
-        descriptors, proxy.descriptors(), memory, proxy.rss_kib(), peak, len(crowd.late),
+    print("descriptors %d, then %d; KiB %d, then %d, at most %d; timeouts after %.3f to %.3f s; late %d times, at most %.3f s" % (
+        descriptors, proxy.descriptors(), memory, proxy.rss_kib(), peak, waits[0], waits[len(waits) * 9 // 10], len(crowd.late),
         max([b - a for a, b in crowd.late], default=0)))
     import os
     if wrong and os.environ.get("KEEP"):
