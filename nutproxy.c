@@ -10405,8 +10405,8 @@ static void say_servers(struct request *r)
     char line[2 * ADDRESS_TEXT], address[ADDRESS_TEXT];
     for (uint32_t i = 0; i < pool->servers; i++) {
         const struct server *s = &pool->server[i];
-        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name, server_address(s->conf, address),
-                             s->down ? "down" : "up", s->downs, s->ups);
+        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name,
+                             server_address(s->conf, address), s->down ? "down" : "up", s->downs, s->ups);
         request_say(r, (struct bytes){line, len});
     }
     request_say(r, lit("END\r\n"));
