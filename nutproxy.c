@@ -10904,6 +10904,7 @@ static void pool_retire(struct pool *pool, struct pool *heir)
     pool->retired = true;
     pool->retired_at = pool->loop->now;
     pool->heir = heir;
+    pool->resolve_at = 0;                   /* those who come after it look names up */
     pool_pass_on(pool);
     if (namesake != NULL)
         pool_learn(namesake, pool);
