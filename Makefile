@@ -105,7 +105,7 @@ FUZZ_SECONDS = 60
 TARGET       =
 
 fuzz:
-	@sh tests/install.sh clang libclang-rt-14-dev libc6-dev libinih-dev
+	@sh tests/install.sh gcc clang libclang-rt-14-dev libc6-dev libinih-dev
 	@sh tests/fuzz/run.sh $(FUZZ_SECONDS) $(TARGET)
 
 install: nutproxy

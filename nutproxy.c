@@ -699,6 +699,17 @@ bool nut_queue_put(struct mem *m, struct queue *q, struct bytes b)
     return true;
 }
 
+/* Put all that an empty queue will ever hold: no room is kept behind it. */
+static bool queue_put_all(struct mem *m, struct queue *q, struct bytes b)
+{
+    struct piece *p = piece_take(m, b.len);
+    if (p == NULL)
+        return false;
+    piece_fill(p, b);
+    queue_add(q, p);
+    return true;
+}
+
 /* Put bytes that stand in `block` without copying them. */
 bool nut_queue_refer(struct mem *m, struct queue *q, struct block *block, struct bytes b)
 {
@@ -5990,8 +6001,11 @@ static void conn_say(struct conn *c, struct bytes b)
 /* Say all of `from`, which is empty then. */
 static void conn_say_all(struct conn *c, struct queue *from)
 {
-    if (c->dead || c->broken != 0)
-        nut_queue_free(&c->watch.loop->mem, from);
+    struct mem *m = &c->watch.loop->mem;
+    const struct piece *p = from->first;
+    bool little = p != NULL && p->next == NULL && p->len < SCRATCH_FRONT;   /* a piece of its own is more than it */
+    if (c->dead || c->broken != 0 || (little && nut_queue_put(m, &c->out, (struct bytes){p->at, p->len})))
+        nut_queue_free(m, from);
     else
         queue_join(&c->out, from);
     conn_touch(c);
@@ -7031,8 +7045,10 @@ static bool address_find(struct address *a, const char *host, uint16_t port)
  * so what it wrote it can read.
  * ======================================================================== */
 
-/* Trouble of our own, where no errno says it. */
-enum { WHY_CLOSED = 10001, WHY_AUTH, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER };
+/* Trouble of our own, where no errno says it; 0 is no trouble. */
+enum {
+    WHY_CLOSED = 10000, WHY_AUTH, WHY_HELLO, WHY_SELECT, WHY_MEMORY, WHY_FULL, WHY_LOADING, WHY_MASTER
+};
 
 /* What a client is told of trouble with a server: twemproxy's reasons. */
 #define TROUBLES(_) \
@@ -8355,7 +8371,7 @@ static void client_deliver(struct client *c)
             conn_say(&c->conn, r->literal);
         if (!r->begun)
             client_learn(c, r->reply.len);
-        if (!r->silent)
+        if (!r->silent && r->reply.len > 0)
             conn_say_all(&c->conn, &r->reply);
         request_leave(r);
     }
@@ -8846,7 +8862,8 @@ static void part_feed(struct part *p, struct conn *from, struct bytes b, bool la
         r->begun = true;                    /* whole in one piece, and its turn */
     }
     struct queue *q = !alone ? &p->reply : r->begun ? &c->conn.out : &r->reply;
-    if (!queue_hand(m, q, from->kept, b)) {
+    bool all = !r->begun && last && q->len == 0 && b.len < NUT_BIG;     /* thousands of them may wait for their turn */
+    if (all ? !queue_put_all(m, q, b) : !queue_hand(m, q, from->kept, b)) {
         if (r->begun)
             c->conn.broken = ENOMEM;
         else
@@ -9002,9 +9019,9 @@ static void lane_lost(struct lane *lane, int why)
         return;
     }
     struct mem *m = &s->pool->loop->mem;
-    bool met = lane_is_met(lane);
-    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     uint64_t wrote = lane_wrote(lane);
+    bool met = lane_is_met(lane) && (wrote > 0 || lane->first == NULL);     /* who hangs up at once was not there */
+    bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
     struct queue unsent;
@@ -10388,8 +10405,8 @@ static void say_servers(struct request *r)
     char line[2 * ADDRESS_TEXT], address[ADDRESS_TEXT];
     for (uint32_t i = 0; i < pool->servers; i++) {
         const struct server *s = &pool->server[i];
-        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name, server_address(s->conf, address),
-                             s->down ? "down" : "up", s->downs, s->ups);
+        size_t len = text_in(line, sizeof line, "STAT %s %s %s %u %u\r\n", s->conf->name,
+                             server_address(s->conf, address), s->down ? "down" : "up", s->downs, s->ups);
         request_say(r, (struct bytes){line, len});
     }
     request_say(r, lit("END\r\n"));

@@ -166,7 +166,8 @@ def malformed(good, evil):
         "an address longer than the reply": lambda q: one(q, bad, size=4000),
         "an address behind a record of 65535 bytes": lambda q: [
             q.reply([record(16, b"", size=65535), record(A, bad)])],
-        "an address cut off": lambda q: [one(q, bad)[0][:-1]],
+        "an address cut off, behind a whole one with another id": lambda q: [
+            q.reply([record(A, bad)], id=q.id ^ 1), one(q, bad)[0][:-1]],
         "another name's record": lambda q: one(q, name=name_bytes("other.test")),
         "a record of another net": lambda q: one(q, net=3),
         "a name that points at itself": lambda q: one(q, name=here(q)),

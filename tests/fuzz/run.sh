@@ -29,7 +29,7 @@ runs() {  # how often target $1 is run: a few seconds
     resp_reply | mc_reply) echo 150000 ;;
     merge | mc_request)    echo 30000 ;;
     resp_request)          echo 12000 ;;
-    stats | yaml)          echo 6000 ;;
+    stats | yaml | dns)    echo 6000 ;;
     ini)                   echo 3000 ;;
     *)                     echo 2000 ;;
     esac

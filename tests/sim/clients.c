@@ -764,7 +764,7 @@ static void client_closed(struct client *c)
                c->first->number, (int)c->first->kind);
     if (c->open == 0 && !own && !c->shut && !c->last_word)
         broken("client %u is closed, and has done nothing", c->number);
-    if (c->good && (c->open > 0 || c->left > 0))
+    if (c->good && (c->open > 0 || c->left > 0) && !all.manners.may_be_closed)
         broken("all is well again, and client %u is closed", c->number);
     end_close(c->end);
     client_die(c);

@@ -13,7 +13,7 @@
 
 static struct {
     uint32_t servers, keys, workers, clients, number, lanes;
-    bool     memcached, eject, loses, leaving;
+    bool     memcached, eject, loses, resolves, leaving;
     uint64_t timeout, patience;
     size_t   memory;
     int      fds;
@@ -36,9 +36,19 @@ static void write_conf(bool first)
     buf_print(&b, "hash = %s\ndistribution = %s\n", hashes[first ? pick(4) : 0], spreads[first ? pick(2) : 0]);
     buf_print(&b, "timeout = %u\n", (unsigned)(h.timeout / MS));
     buf_print(&b, "auto_eject_hosts = %s\n", h.eject ? "true" : "false");
-    buf_print(&b, "server_failure_limit = %u\nserver_retry_timeout = %u\nprobe_interval = %u\n", 1 + pick(3),
+    buf_print(&b, "server_failure_limit = %u\nserver_retry_timeout = %u\nprobe_interval = %u\n",
+              (servers_are_named() ? 2 : 1) + pick(3),
               (unsigned)between(50, 2000), (unsigned)between(20, 1000));
     buf_print(&b, "server_connections = %u\n", h.lanes);
+    h.resolves = chance(500);
+    buf_print(&b, "resolve_interval = %u\nconnect_timeout = %u\n", h.resolves ? (unsigned)between(100, 3000) : 0,
+              chance(500) ? 2000 : (unsigned)between(20, 1000));
+    if (chance(200))
+        buf_print(&b, "health_rise = %u\n", 1 + pick(4));
+    if (chance(200))
+        buf_print(&b, "eject_limit = %u\n", pick(101));
+    if (chance(150))
+        buf_print(&b, "max_queued = %u\n", 1 + pick(chance(500) ? 10 : 100));
     if (chance(200))
         buf_print(&b, "preconnect = true\n");
     if (!h.memcached && chance(100))
@@ -52,12 +62,13 @@ static void write_conf(bool first)
     h.conf[b.len] = '\0';
     buf_free(&b);
     kernel_file("sim.ini", h.conf);
+    kernel_file("/etc/resolv.conf", "nameserver 10.0.0.53\noptions timeout:1 attempts:2\n");
     tell("the configuration:\n%s", h.conf);
 }
 
 static void choose_weather(void)
 {
-    weather = (struct weather){.delay_most = between(0, chance(200) ? 50 * MS : 2 * MS)};
+    weather = (struct weather){.delay_most = between(0, chance(200) ? 50 * MS : 2 * MS), .no_name = chance(500) ? 100 : 0};
     weather.cut = chance(500) ? pick(600) : 0;
     weather.slow_turn = chance(200) ? pick(20) : 0;
     weather.interrupted = chance(300) ? pick(40) : 0;
@@ -94,6 +105,8 @@ static void trouble(void *of)
         return;
     if (chance(100))
         server_restart(n);
+    else if (chance(100))
+        server_rename(n, false);
     else
         server_be(n, chance(400) ? WELL : (enum mood)pick(h.loses ? MOODS : LOST));
     later(between(1 * MS, chance(500) ? 100 * MS : 3 * SECOND), trouble, NULL);
@@ -114,7 +127,7 @@ static void leave(void *of)
 static void warm(void *of)
 {
     (void)of;
-    if (h.loses)
+    if (h.loses || servers_are_named())
         client_tour(CLIENTS_MOST - 2);
 }
 
@@ -124,8 +137,10 @@ static void calm(void *of)
     tell("-- calm");
     h.leaving = true;
     weather = (struct weather){.delay_most = 200};
-    for (uint32_t i = 0; i < h.servers; i++)
+    for (uint32_t i = 0; i < h.servers; i++) {
         server_be(i, WELL);
+        server_rename(i, true);
+    }
     kernel_limit(h.fds, 0);
     later(10 * SECOND, leave, NULL);
     later(30 * SECOND, warm, NULL);
@@ -135,7 +150,7 @@ static void calm(void *of)
 static void proof_check(void *of)
 {
     (void)of;
-    if (!clients_are_well())
+    if (!clients_are_well() && h.memory == 0)
         broken("all is well again since %u s, and a client has not had its answers", 60 + 20);
     end(NULL);
 }
@@ -194,7 +209,7 @@ void history_run(void)
     choose();
     choose_weather();
     bool troubled = chance(850);
-    servers_begin(h.memcached, h.servers);
+    servers_begin(h.memcached, h.servers, h.workers == 1);
     truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject);
     bool short_of = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024;
     bool large = h.timeout >= SECOND && (h.memory > 0 || chance(300));
@@ -218,7 +233,7 @@ void history_run(void)
         broken("the process ends with status %d", h.status);
     if (kernel_sockets() > 0)
         broken("the process leaves %d connections open", kernel_sockets());
-    if (kernel_memory() > 0)
+    if (kernel_memory() > 0 && !(servers_are_named() && h.resolves) && !kernel_asks_names())    /* it is in a lookup */
         broken("the process leaves %zu bytes of memory", kernel_memory());
     servers_end();
     truth_end();

@@ -470,6 +470,7 @@ static struct { size_t held, most; uint64_t faults; } heap;
 static struct {
     int          fds;
     uint64_t     ids;
+    uint64_t     told_at;               /* when a name server was last heard */
     size_t       window;                /* the smallest there is */
     bool         runs;                  /* its loops turn: from now on it must bear with everything */
     struct site *site;
@@ -625,6 +626,14 @@ int kernel_sockets(void)
     for (int fd = 0; fd < FDS_MOST; fd++)
         n += files[fd] != NULL && (files[fd]->kind == STREAM || files[fd]->kind == RAW);
     return n;
+}
+
+bool kernel_asks_names(void)
+{
+    bool asks = kernel.told_at > 0 && clock_us < kernel.told_at + 10 * MS;
+    for (int fd = 0; fd < FDS_MOST; fd++)
+        asks = asks || (files[fd] != NULL && files[fd]->kind == DATAGRAMS);
+    return asks;
 }
 
 static int fail(int why)
@@ -1228,7 +1237,7 @@ static void answer_question(struct datagram *d)
         put_16(d->at + d->len + 12, address[i] >> 16);
         put_16(d->at + d->len + 14, address[i]);
     }
-    if (chance(50))
+    if (chance(weather.no_name))
         d->at[0] ^= 0x55;               /* it answers another question */
 }
 
@@ -1245,10 +1254,10 @@ ssize_t sim_sendto(int fd, const void *at, size_t n, int flags, const struct soc
     memcpy(m->datagram->at, at, n);
     m->datagram->len = n;
     activity++;
-    if (chance(100))
+    if (chance(weather.no_name))
         return (ssize_t)n;              /* it is lost */
     answer_question(m->datagram);
-    later(packet_delay() * 2 + (chance(100) ? between(0, 2 * SECOND) : 0), mail_arrives, m);
+    later(packet_delay() * 2 + (chance(weather.no_name) ? between(0, 2 * SECOND) : 0), mail_arrives, m);
     return (ssize_t)n;
 }
 
@@ -1261,6 +1270,7 @@ ssize_t sim_recvfrom(int fd, void *to, size_t n, int flags, struct sockaddr *a, 
     if (d == NULL)
         return fail(EAGAIN);
     f->mail = d->next;
+    kernel.told_at = clock_us;
     memcpy(to, d->at, d->len < n ? d->len : n);
     memcpy(a, &in, sizeof in);
     *len = sizeof in;

@@ -20,6 +20,8 @@ struct server {
     struct site  site;
     int          number;
     enum mood    mood;
+    bool         named, spare;          /* it has a name; and that another address, where nobody listens */
+    int          addresses;             /* of its name: 1, 0: there is no such name now, -1: nobody can tell */
     struct line *line;                  /* all that were ever connected */
 };
 
@@ -608,17 +610,40 @@ static void server_drop_all(struct server *s)
         line_hang_up(l);
 }
 
-void servers_begin(bool memcached, uint32_t n)
+/* What the name of a server stands for. */
+static int server_find(const char *name, uint32_t address[ADDRESSES_MOST])
+{
+    const struct server *s = &all.server[name[0] == 's' ? name[1] - '0' : 0];
+    int n = 0;
+    if (name[0] != 's' || s - all.server >= (int)all.n || strcmp(name + 2, ".sim") != 0)
+        return 0;
+    if (s->addresses <= 0)
+        return s->addresses;
+    if (s->spare)
+        address[n++] = 0x0a006300u + (uint32_t)s->number;
+    address[n++] = s->site.address;
+    if (s->spare && chance(500)) {
+        address[1] = address[0];
+        address[0] = s->site.address;
+    }
+    return n;
+}
+
+void servers_begin(bool memcached, uint32_t n, bool named)
 {
     memset(&all, 0, sizeof all);
     all.memcached = memcached;
     all.n = n;
+    name_find = server_find;
     for (uint32_t i = 0; i < n; i++) {
         struct server *s = &all.server[i];
         s->number = (int)i;
         s->site = (struct site){.address = 0x0a000001u + i, .port = (uint16_t)(7000 + i), .owner = s,
                                 .knock = server_knock, .come = server_come};
-        if (chance(150))
+        s->addresses = 1;
+        s->named = named && chance(200);
+        s->spare = chance(300);
+        if (!s->named && chance(150))
             snprintf(s->site.path, sizeof s->site.path, "/servers/%u", i);
         kernel_site(&s->site);
     }
@@ -630,9 +655,32 @@ const char *server_place(uint32_t n)
     const struct site *s = &all.server[n].site;
     if (s->path[0] != '\0')
         snprintf(text, sizeof text, "%s:1 s%u", s->path, n);
+    else if (all.server[n].named)
+        snprintf(text, sizeof text, "s%u.sim:%u:1 s%u", n, s->port, n);
     else
         snprintf(text, sizeof text, "10.0.0.%u:%u:1 s%u", s->address & 0xff, s->port, n);
     return text;
+}
+
+/* Its name stands for another address from now on, or for none. */
+void server_rename(uint32_t n, bool well)
+{
+    struct server *s = &all.server[n];
+    s->addresses = well || chance(500) ? 1 : chance(500) ? 0 : -1;
+    if (!s->named || s->addresses <= 0 || well)
+        return;
+    s->site.address += 0x100;
+    tell("server %u has another address", n);
+    if (chance(500))
+        server_drop_all(s);
+}
+
+bool servers_are_named(void)
+{
+    bool named = false;
+    for (uint32_t i = 0; i < all.n; i++)
+        named = named || all.server[i].named;
+    return named;
 }
 
 void server_be(uint32_t n, enum mood mood)
@@ -653,8 +701,6 @@ void server_be(uint32_t n, enum mood mood)
             line_ready(l);
         }
 }
-
-bool server_is_well(uint32_t n) { return all.server[n].mood == WELL; }
 
 void server_restart(uint32_t n)
 {

@@ -57,6 +57,7 @@ struct weather {
     uint32_t few_events;                /* turns that are told of some descriptors only */
     uint32_t no_memory, no_watch;       /* malloc, epoll_ctl */
     uint32_t no_socket;                 /* socket, accept4: ENFILE, ENOBUFS, ECONNABORTED, ENETUNREACH */
+    uint32_t no_name;                   /* questions to name servers that are lost, late, or answered wrongly */
 };
 extern struct weather weather;
 
@@ -74,6 +75,7 @@ bool kernel_has_signals(void);          /* it waits for them: it runs */
 int  kernel_run(int (*process)(int argc, char **argv), int argc, char **argv);
 int  kernel_sockets(void);              /* connections that the process has open */
 size_t kernel_memory(void);             /* bytes that it holds of malloc */
+bool kernel_asks_names(void);           /* a lookup is under way, or was just now */
 uint64_t kernel_faults(void);           /* how often memory, a watch or a socket was denied */
 
 /* One end of a connection: of the process (which has a descriptor), or of the world. */
@@ -164,10 +166,11 @@ void truth_end(void);
 enum mood {                             /* of a server, from one time to another */
     WELL, REFUSING, HANGING, MUTE, SLOW, ERRORS, LOADING, DROPS, GARBLES, STRAYS, LOST, MOODS
 };
-void servers_begin(bool memcached, uint32_t n);
+void servers_begin(bool memcached, uint32_t n, bool named);      /* named: some may have names that are looked up */
 void server_be(uint32_t n, enum mood mood);
-bool server_is_well(uint32_t n);
+bool servers_are_named(void);           /* one of them at least has a name that must be looked up */
 void server_restart(uint32_t n);        /* empty */
+void server_rename(uint32_t n, bool well);
 uint32_t servers_garbled(void);         /* how many replies were garbled so far */
 const char *server_place(uint32_t n);   /* as the configuration has it */
 void servers_end(void);
