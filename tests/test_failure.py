@@ -1369,3 +1369,35 @@ def test_a_split_write_that_was_half_done_is_not_told_as_not_sent(stage):
         for words in ([b"MSET"] + [x for k in keys for x in (k, b"v")], [b"DEL"] + keys, [b"UNLINK"] + keys):
             assert w.ask(*words) == b"-ERR Connection refused: the request may have been applied\r\n"
         assert w.ask(b"MGET", *keys) == b"-ERR Connection refused: the request was not sent\r\n"
+
+
+def test_who_waits_for_a_connection_hears_when_the_server_goes_down(stage, fakes):
+    """It would be tried again a moment later, but then the server closes another one, and that was once too often."""
+    sick, closed = threading.Event(), threading.Event()
+
+    def answer(link, words):
+        if words[0] == b"HELLO":
+            if not sick.is_set():
+                return b"%1\r\n+proto\r\n:3\r\n"
+            link.close()
+            closed.set()
+        elif words[0] == b"GET" and sick.is_set():
+            closed.wait(SECONDS)
+            time.sleep(0.005)
+            link.close()
+        else:
+            return fake.obey(words)
+
+    fake = fakes(answer)
+    proxy = one_pool(stage, [fake], server_failure_limit=2, probe_interval="20ms")
+    with wire(proxy.where("alpha")) as two, wire(proxy.where("alpha")) as three:
+        assert two.ask("GET", "k") == bulk(None) and three.ask("HELLO", "3").startswith(b"%")
+        sick.set()
+        two.say(command("GET", "k"))
+        wait_for("it to be asked", lambda: fake.count(b"GET", b"k") == 2)
+        three.say(command("GET", "k"))
+        assert two.frame() == b"-ERR " + CLOSED + MAYBE
+        assert three.frame() == b"-ERR " + CLOSED + NOT_SENT
+        sick.clear()
+        wait_for("the server to be back", lambda: two.ask("GET", "k") == bulk(None))
+        assert three.ask("GET", "k") == bulk(None)              # as the fake says it
