@@ -6869,7 +6869,8 @@ static void lookup_send(struct resolver *r, struct lookup *l)
             (void)!sendto(r->fd, question, len, 0, (const struct sockaddr *)&r->server[i].is, r->server[i].len);
         l->question[which].open = l->question[which].open && len > 0;
     }
-    l->due = clock_ms() + r->timeout_ms / r->attempts;
+    bool open = l->question[0].open || l->question[1].open;        /* else DNS cannot be asked for such a name */
+    l->due = clock_ms() + (open ? r->timeout_ms / r->attempts : 0);
 }
 
 /* Ask for the name, in the domain that is its turn.  Ids are such that nobody guesses them. */
@@ -6995,7 +6996,7 @@ static void resolver_timers(struct resolver *r)
         struct lookup *l = container_of(at, struct lookup, in);
         next = at->next;
         if (!l->question[0].open && !l->question[1].open)
-            lookup_step(r, l, true);        /* DNS cannot be asked for such a name */
+            lookup_step(r, l, true);
         else if (l->due <= now && (++l->tries >= r->attempts || l->places.n > 0))
             lookup_step(r, l, false);
         else if (l->due <= now)
