@@ -4,7 +4,6 @@ whoever asks for little is served all the while.
 
 ENFILE and the other errors of accept are strace's: they come in the place of the system call.
 """
-import errno
 import os
 import random
 import re
@@ -27,7 +26,7 @@ SANITIZED = "asan" in os.path.basename(NUTPROXY)
 FEWER = 5 if SANITIZED else 1           # sanitizers: so many times fewer connections and bytes
 SETTLE_KIB = 1536                       # what may stay of a peak: half used pages, shelves of those who stay
 
-SIZES = ((64, 1), (128, 2))             # max_memory in MiB, workers
+SIZES = ((64, 1), (128, 2))[:1 if SANITIZED else 2]         # max_memory in MiB, workers
 sizes = pytest.mark.parametrize("mib, workers", SIZES, ids=lambda x: str(x))
 both = pytest.mark.parametrize("protocol", ("redis", "memcached"))
 
@@ -439,7 +438,7 @@ def test_requests_without_end_from_many_clients_stay_within_the_bound(stage, mib
         small.goes_on()
 
 
-@pytest.mark.parametrize("mib, workers", ((64, 1), (64, 2)), ids=str)
+@sizes
 def test_a_million_words_that_come_slowly_from_many_clients_stay_within_the_bound(stage, mib, workers):
     """Words without bytes: what is noted for each is more than what came."""
     proxy = limited(stage, [stage.redis()], mib=mib, workers=workers)
@@ -703,7 +702,6 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
     """The limit falls while the process runs, so that accept itself fails."""
     proxy = stage.nutproxy({"nutproxy": {"workers": workers}, "alpha": pool([getattr(stage, protocol)()], protocol,
                                                                             preconnect=True)})
-    refusal = texts(protocol)[0]
     wait_for("who looked whether it listens to be gone", lambda: clients(proxy) == 0)
     before = settled_descriptors(proxy)
     room = 12
@@ -733,7 +731,6 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
             inside += welcome
             told += refused
             assert welcome or refused, "nobody moves: %d wait" % len(newcomers)
-        assert refusal.decode().strip() not in ("",)
         for w in inside:
             w.close()
         wait_for("all to be gone", lambda: proxy.descriptors() <= before)
@@ -777,7 +774,6 @@ ACCEPT_ERRORS = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPROT
                  "EHOSTUNREACH", "ETIMEDOUT", "ENOPROTOOPT")
 
 
-@pytest.mark.skipif(SANITIZED, reason="strace and the leak check cannot both trace it")
 def test_no_error_of_accept_closes_the_door(stage):
     """strace lets accept fail in each way; clients wait meanwhile, and come in when it is over."""
     proxy = stage.nutproxy({"alpha": pool([stage.redis()])})
