@@ -17,14 +17,14 @@ import pytest
 from fake import SECONDS, Fake, Gone, bulk, number_servers, wire
 from nut import NUTPROXY, SLOW, free_port, pool, wait_for
 from resp import command
-from test_failure import (BOTH, CLOSED, MAYBE, NEVER, NOT_SENT, REFUSED, TIMED_OUT, alive, ask, die_by_fin, fakes, gated,
-                          mortal, ms, one_pool, total)
+from test_failure import (BOTH, CLOSED, MAYBE, NEVER, NOT_SENT, REFUSED, TIMED_OUT, alive, ask, die_by_fin, fakes,
+                          gated, mortal, ms, one_pool, total)
 
 __all__ = ["fakes"]                     # the fixture
 # Sanitizers are slow, and test_failure shows them both protocols.
 tongues = BOTH[:1] if "asan" in os.path.basename(NUTPROXY) else BOTH
 both = pytest.mark.parametrize("tongue", tongues, ids=lambda t: t.name)
-SLACK = 0.25 * SLOW                     # what this machine may be late
+SLACK = 0.4 * SLOW                      # what this machine may be late
 
 
 def took(began):
@@ -220,9 +220,9 @@ def test_a_server_that_drops_who_connects_is_tried_by_probes_alone(stage, tongue
 def test_each_client_of_a_connection_is_told_at_its_own_deadline(stage, fakes, tongue):
     fake = gated(fakes(protocol=tongue.name))
     fake.store = {b"slow": b"SLOW", b"k": b"RIGHT"}
-    timeout, step = 0.6 * SLOW, 0.075 * SLOW
+    timeout, step, callers = 0.6 * SLOW, 0.15 * SLOW, 5
     proxy = one_pool(stage, [fake], tongue, timeout=int(timeout * 1000))
-    wires, said = [wire(proxy.where("alpha")) for _ in range(8)], []
+    wires, said = [wire(proxy.where("alpha")) for _ in range(callers)], []
     told = {}
 
     def listen(n):
@@ -236,20 +236,18 @@ def test_each_client_of_a_connection_is_told_at_its_own_deadline(stage, fakes, t
         readers.append(threading.Thread(target=listen, args=(n,), daemon=True))
         readers[-1].start()
         time.sleep(step)
-    # The first five are told, each in its turn; then the server answers, and the others have what they asked for.
-    wait_for("the fifth to be told", lambda: 4 in told)
+    # The first two are told, each in its turn; then the server answers, and the others have what they asked for.
+    wait_for("the second to be told", lambda: 1 in told)
     fake.gate.set()
     for r in readers:
         r.join(SECONDS)
     for n, (got, after) in sorted(told.items()):
-        if n < 5:
+        if n < 2 or got != tongue.value(b"k", b"RIGHT"):
+            # If this machine was late it was too late for others, too; and never too early.
             assert got == tongue.error + TIMED_OUT + MAYBE, n
-            assert timeout - 0.02 <= after < timeout + step, "%d: told after %.3fs" % (n, after)
-        else:
-            # If this machine was late, it may have been too late.
-            assert got == tongue.value(b"k", b"RIGHT") or after >= timeout - 0.02, (n, got, after)
-    assert sum(got == tongue.value(b"k", b"RIGHT") for got, _ in told.values()) >= 1, told
-    assert len(told) == 8 and len(fake.links) == 1, "and the connection is the same"
+            assert timeout - 0.02 <= after < timeout + SLACK, "%d: told after %.3fs" % (n, after)
+    assert told[callers - 1][0] == tongue.value(b"k", b"RIGHT"), told
+    assert len(told) == callers and len(fake.links) == 1, "and the connection is the same"
     for w in wires:
         assert ask(w, tongue, tongue.get(b"k")) == tongue.value(b"k", b"RIGHT")
         w.close()
@@ -284,7 +282,7 @@ def test_the_deadline_is_for_the_whole_reply(stage, fakes, tongue):
 def test_a_client_that_is_idle_is_closed_and_who_waits_or_asks_is_not(stage, fakes, tongue):
     fake = gated(fakes(protocol=tongue.name))
     fake.store = {b"slow": b"SLOW", b"k": b"v"}
-    idle = 0.4 * SLOW
+    idle = 0.7 * SLOW
     proxy = stage.nutproxy({
         "alpha": pool([fake], tongue.name, timeout=ms(20000), client_idle_timeout=int(idle * 1000)),
         "beta": pool([fake], tongue.name, timeout=ms(20000))})
@@ -397,8 +395,9 @@ def test_no_patience_is_endless_unless_it_is_said(stage):
     proxy = stage.nutproxy({"alpha": pool([stage.redis()])})
     said = subprocess.run([NUTPROXY, "--print-config", "-c", proxy.conf], capture_output=True, text=True, check=True)
     keys = dict(re.findall(r"^;? ?(\w+) = (\S+)$", said.stdout, re.M))
-    presets = {"connect_timeout": "2000ms", "timeout": "5000ms", "client_idle_timeout": "0ms", "tcp_user_timeout": "30000ms",
-               "health_rise": "2", "eject_limit": "100", "max_queued": "65536", "tcpkeepalive": "true"}
+    presets = {"connect_timeout": "2000ms", "timeout": "5000ms", "client_idle_timeout": "0ms",
+               "tcp_user_timeout": "30000ms", "health_rise": "2", "eject_limit": "100", "max_queued": "65536",
+               "tcpkeepalive": "true"}
     assert {k: keys.get(k) for k in presets} == presets
 
 
