@@ -6521,6 +6521,26 @@ static struct place place_inet(const unsigned char *at)
     return p;
 }
 
+/* A number as C writes them: 127, 0177, 0x7f. */
+static bool inet_number(struct bytes text, uint64_t most, uint64_t *n)
+{
+    int base = 10;
+    if (text.len > 1 && text.at[0] == '0') {
+        base = (text.at[1] | 0x20) == 'x' ? 16 : 8;
+        text = bytes_from(text, base == 16 ? 2 : 1);
+    }
+    *n = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        int digit = hex_digit(text.at[i]);
+        if (digit < 0 || digit >= base)
+            return false;
+        *n = *n * (uint64_t)base + (uint64_t)digit;
+        if (*n > most)
+            return false;                   /* each digit: cannot wrap */
+    }
+    return text.len > 0;
+}
+
 /* Read an address of IPv4; in fewer than four parts the last one fills the rest, as in 127.1. */
 static bool inet_read(struct bytes text, struct place *p)
 {
@@ -6529,7 +6549,7 @@ static bool inet_read(struct bytes text, struct place *p)
         size_t dot = find(text, 0, '.');
         bool last = dot == text.len;
         uint64_t n, most = last ? UINT32_MAX >> 8 * i : 255;
-        if (!number_read((struct bytes){text.at, dot}, most, &n))
+        if (!inet_number((struct bytes){text.at, dot}, most, &n))
             return false;
         for (uint32_t k = i; k < (last ? 4 : i + 1); k++)
             at[k] = (unsigned char)(last ? n >> 8 * (3 - k) : n);
@@ -9020,7 +9040,8 @@ static void lane_lost(struct lane *lane, int why)
     }
     struct mem *m = &s->pool->loop->mem;
     uint64_t wrote = lane_wrote(lane);
-    bool met = lane_is_met(lane) && (wrote > 0 || lane->first == NULL);     /* who hangs up at once was not there */
+    /* Who hangs up at once, before a byte was written, was not there. */
+    bool met = lane_is_met(lane) && (lane->since == 0 || wrote > 0 || lane->first == NULL);
     bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;

@@ -292,7 +292,8 @@ class Client(asyncio.Protocol):
         self.keys, self.counters = keys_of(number), counters_of(number)
         self.version, self.known = 0, {}
         self.record, self.wrong = [], []
-        self.timed_out = []                 # how long those had waited who were told so
+        self.slow = []                      # answers that took too long, unless it was the machine: when, how long, what
+        self.timed_out = []                 # when somebody was told so, and how long he had waited
         self.waiting, self.heard = [], 0.0
         self.transport, self.splitter, self.closing, self.gone = None, None, False, None
 
@@ -353,9 +354,10 @@ class Client(asyncio.Protocol):
     def waited(self):
         return now() - max(self.waiting[-1].issued, self.heard)
 
-    def look(self):
-        """Called now and then: silence is told when it lasts, not when it ends."""
-        if self.waiting and self.waited() > TIMEOUT + SLACK:
+    def look(self, excused):
+        """Called now and then: silence is told when it lasts, not when it ends.  `excused` tells how long of it was
+        the machine's."""
+        if self.waiting and self.waited() - excused(now(), self.waited()) > TIMEOUT + SLACK:
             self.wrong.append("silence for %.3f s: %s" % (self.waited(), self.waiting[-1]))
             self.transport.abort()
 
@@ -377,13 +379,13 @@ class Client(asyncio.Protocol):
         waited, op = self.waited(), self.waiting.pop()
         op.ended = self.heard = now()
         if waited > TIMEOUT + SLACK:
-            self.wrong.append("answered after %.3f s: %s" % (waited, op))
+            self.slow.append((op.ended, waited, op))
         error = self.tongue.error.fullmatch(reply)
         if error:
             op.error = error[1].decode()
             op.fate = NEVER if error[2] == b"was not sent" else MAYBE
             if op.error == "Connection timed out" and waited > TIMEOUT / 2:     # not behind another of them
-                self.timed_out.append(waited)
+                self.timed_out.append((op.ended, waited))
             return
         op.fate = ACKED
         try:

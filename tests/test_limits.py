@@ -37,11 +37,7 @@ both = pytest.mark.parametrize("protocol", ("redis", "memcached"))
 def bound_kib(proxy):
     """What the process may have at most, as it says itself."""
     said = subprocess.run([NUTPROXY, "--print-config", "-c", proxy.conf], capture_output=True, text=True, check=True)
-    found = re.search(r"^; memory: at most (\d+) bytes", said.stdout, re.M)
-    if found is None:
-        p = proxy.sections["nutproxy"]
-        return int(int(p["max_memory"][:-1]) * KIB * 1.15 + 2 * KIB + 512 * p["workers"])
-    return int(found.group(1)) // KIB
+    return int(re.search(r"^; memory: at most (\d+) bytes", said.stdout, re.M).group(1)) // KIB
 
 
 def peak_kib(proxy):
@@ -272,7 +268,7 @@ def test_slow_readers_of_a_gigabyte_stay_within_the_bound(stage, mib, workers):
     replies = []
     for n in range(readers):
         direct.set("big%d" % n, b"%02d" % n * (size // 2))
-    with Watched(proxy, rests=True), Witness(proxy) as small:
+    with Watched(proxy, rests=workers == 1), Witness(proxy) as small:
         talkers = []
         for n in range(readers):
             unit = bulk(b"%02d" % n * (size // 2))
@@ -413,7 +409,7 @@ def test_a_request_without_end_is_refused_at_max_request(stage, protocol):
         for first, more, told in ENDLESS[protocol]:
             sent, got = pour(proxy, first, more, 100 * MIB)
             assert sent < 50 * MIB, "%r: %d bytes were taken" % (first, sent)
-            assert got.startswith(told) and got.count(b"\r\n") == (1 if told else got.count(b"\r\n")), (first, got[:200])
+            assert got.startswith(told), (first, got[:200])
             small.goes_on()
         value = b"v" * (MIB - 100)              # and what is not too large passes
         with wire(proxy.where("alpha")) as w:
@@ -503,7 +499,7 @@ NEVER_DONE = {
 @both
 def test_a_reply_without_end_ends_at_its_deadline_or_limit_and_costs_only_its_client(stage, fakes, protocol):
     fake, sound = fakes(protocol=protocol), fakes(protocol=protocol)
-    proxy = limited(stage, [fake, sound], protocol, hash="md5", timeout=int(700 * SLOW), probe_interval=20,
+    proxy = limited(stage, [fake, sound], protocol, hash="md5", timeout=int(300 * SLOW), probe_interval=20,
                     server_failure_limit=1000000, client_output_limit="16m", connect_timeout=int(2000 * SLOW))
     for f in (fake, sound):
         f.store = {b"k%d" % i: b"value" for i in range(40)}
@@ -709,7 +705,7 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
                                                                             preconnect=True)})
     refusal = texts(protocol)[0]
     wait_for("who looked whether it listens to be gone", lambda: clients(proxy) == 0)
-    before = proxy.descriptors()
+    before = settled_descriptors(proxy)
     room = 12
     soft, hard = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
     inside = []
@@ -748,6 +744,14 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
     finally:
         resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (soft, hard))
     wait_for("all to be gone", lambda: proxy.descriptors() <= before)
+
+
+def settled_descriptors(proxy):
+    """How many it has when those who asked for the stats are gone."""
+    counts = [proxy.descriptors()]
+    wait_for("descriptors to settle", lambda: (counts.append(proxy.descriptors()), time.sleep(0.02),
+                                               len(set(counts[-5:])) == 1 and len(counts) > 5)[-1])
+    return counts[-1]
 
 
 def sort_out(crowd, protocol):
@@ -835,7 +839,7 @@ def test_a_hundred_thousand_connections_come_and_go_and_leave_nothing(stage):
 
     come_and_go(0, 400)                         # what the first ones need stays
     wait_for("them to be gone", lambda: clients(proxy) == 0)
-    descriptors, memory = proxy.descriptors(), proxy.rss_kib()
+    descriptors, memory = settled_descriptors(proxy), proxy.rss_kib()
     began = time.monotonic()
     threads = [threading.Thread(target=come_and_go, args=(n, VISITS // 4), daemon=True) for n in range(1, 5)]
     for t in threads:
