@@ -1431,7 +1431,7 @@ bool nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, const st
 
 static const struct command commands[] = {
 #define ROW(name, arity, first, last, step, keys, way, merge, access) \
-    {arity, first, last, step, keys, way, merge, access},
+    {arity, first, last, step, keys, way, merge, access, 0},
     NUT_COMMANDS(ROW)
 #undef ROW
 };
@@ -4289,6 +4289,7 @@ static bool servers_same(const struct server_list *a, const struct server_list *
 
 static bool own_same(const struct own_list *a, const struct own_list *b)
 {
+    _Static_assert(sizeof(struct own_command) == sizeof(struct command) + 3 + sizeof a->at->name, "bytes that are all set");
     return a->n == b->n && (a->n == 0 || memcmp(a->at, b->at, a->n * sizeof *a->at) == 0);
 }
 
