@@ -12,7 +12,7 @@
 #include <string.h>
 
 static struct {
-    uint32_t servers, keys, workers, clients, number, lanes;
+    uint32_t output, servers, keys, workers, clients, number, lanes;
     bool     memcached, eject, loses, resolves, reloads, stats, password, shortage, leaving;
     const char *hash, *spread;
 
@@ -68,6 +68,8 @@ static void write_conf(bool another)
         buf_print(&b, "eject_limit = %u\n", pick(101));
     if (chance(150))
         buf_print(&b, "max_queued = %u\n", 1 + pick(chance(500) ? 10 : 100));
+    if (h.output > 0)
+        buf_print(&b, "client_output_limit = %u\n", h.output);
     if (chance(200))
         buf_print(&b, "preconnect = true\n");
     if (!h.memcached && chance(100))
@@ -219,7 +221,7 @@ static void calm(void *of)
 static void proof_check(void *of)
 {
     (void)of;
-    if (!clients_are_well() && h.memory == 0)
+    if (!clients_are_well() && h.memory == 0 && h.output == 0)
         broken("all is well again since %u s, and a client has not had its answers", 60 + 20);
     end(NULL);
 }
@@ -228,7 +230,7 @@ static void proof(void *of)
 {
     (void)of;
     tell("-- proof");
-    clients_expect(h.patience, h.memory > 0);
+    clients_expect(h.patience, h.memory > 0 || h.output > 0);
     clients_good(CLIENTS_MOST - 1);
     later(20 * SECOND, proof_check, NULL);
 }
@@ -266,6 +268,7 @@ static void choose(void)
     h.eject = chance(400);
     h.reloads = chance(150);
     h.stats = chance(150);
+    h.output = chance(50) ? 1000 + pick(100000) : 0;
     h.password = !h.memcached && chance(150);
     h.hash = hashes[pick(4)];
     h.spread = chance(700) ? "ketama" : "modula";
@@ -286,7 +289,8 @@ void history_run(void)
     bool troubled = chance(850);
     servers_begin(h.memcached, h.servers, h.workers == 1, h.password);
     truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject || h.reloads);
-    h.shortage = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024;
+    h.shortage = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024 ||
+                 h.output > 0;
     bool large = h.timeout >= SECOND && (h.memory > 0 || chance(300));
     /* Where the process is not held up, and nothing large is on its way, answers are there in time. */
     h.patience = h.timeout + (weather.slow_turn > 0 || large ? 3 * SECOND : 300 * MS + 50 * weather.delay_most);
