@@ -8,6 +8,7 @@
 # make build/debug  with the system's compiler and libc, for debuggers
 # make build/asan   the same under the address and undefined-behaviour sanitizers
 # make build/tsan   the same under the thread sanitizer
+# make sim SEEDS=n  play n histories on a simulated system: see tests/sim/sim.c
 # make clean
 
 PREFIX  = /usr/local
@@ -61,6 +62,27 @@ build/route: $(SOURCE) tests/route.c build/include/ini.h
 
 build/counted: $(SOURCE) tests/counted.c build/include/ini.h
 	cc $(C) -I. -o $@ tests/counted.c $(INIH) -lpthread
+
+# All of nutproxy on a simulated system.  What it calls that is not simulated stops the build.
+SIM   = $(addprefix tests/sim/,under.c kernel.c truth.c servers.c clients.c history.c)
+SIMH  = tests/sim/sim.h tests/sim/kernel.h
+SEEDS = 1000
+FROM  = 1
+
+build/under.o: $(SOURCE) tests/sim/under.c $(SIMH) build/include/ini.h
+	cc $(C) -O1 -fno-stack-protector -Wno-unused-function -I. -c tests/sim/under.c -o $@
+	@sh tests/sim/outside.sh $@
+
+build/sim: $(SOURCE) $(SIM) $(SIMH) tests/sim/sim.c build/under.o
+	cc $(C) $(SANITIZE) -Wno-unused-function -D_GNU_SOURCE -I. -o $@ $(SIM) tests/sim/sim.c $(INIH)
+
+# NULL + 0, which is what text that is not there is read by, is no mistake that anything comes of.
+build/fuzz-conversation: $(SOURCE) $(SIM) $(SIMH) tests/fuzz/conversation.c build/under.o
+	clang $(C) $(SANITIZE) -fsanitize=fuzzer -fno-sanitize=pointer-overflow -Wno-unused-function -D_GNU_SOURCE -I. -Itests/sim -o $@ $(SIM) \
+	    tests/fuzz/conversation.c $(INIH)
+
+sim: build/sim
+	build/sim -from $(FROM) -n $(SEEDS)
 
 # What a request costs without the kernel, compiled as the product is: see bench/count.sh.
 build/instructions: $(SOURCE) bench/instructions.c build/include/ini.h

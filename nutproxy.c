@@ -5918,7 +5918,12 @@ static const char *socket_text(int fd, bool other, char to[SOCKET_TEXT])
 }
 
 /* `shared`: by several sockets.  `first`: by ours only, and this is the first of them. */
-struct listening { int backlog; bool shared, first; unsigned mode; };
+struct listening {
+    int      backlog;
+    bool     shared, first;
+    unsigned mode;
+    const struct pool_fields *conf;         /* what those who connect are set to; NULL: nothing */
+};
 
 /* A socket that listens on `a`; -1 and errno. */
 static int socket_listen(const struct address *a, struct listening how)
@@ -5930,6 +5935,8 @@ static int socket_listen(const struct address *a, struct listening how)
     int fd = socket(a->is.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd == -1)
         return -1;
+    if (how.conf != NULL)
+        socket_tune(fd, how.conf);
     bool ok = (path || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0) &&
               (path || !how.shared || how.first || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0) &&
               bind(fd, (const struct sockaddr *)&a->is, a->len) == 0 &&
@@ -6521,6 +6528,26 @@ static struct place place_inet(const unsigned char *at)
     return p;
 }
 
+/* A number as C writes them: 127, 0177, 0x7f. */
+static bool inet_number(struct bytes text, uint64_t most, uint64_t *n)
+{
+    int base = 10;
+    if (text.len > 1 && text.at[0] == '0') {
+        base = (text.at[1] | 0x20) == 'x' ? 16 : 8;
+        text = bytes_from(text, base == 16 ? 2 : 1);
+    }
+    *n = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        int digit = hex_digit(text.at[i]);
+        if (digit < 0 || digit >= base)
+            return false;
+        *n = *n * (uint64_t)base + (uint64_t)digit;
+        if (*n > most)
+            return false;                   /* each digit: cannot wrap */
+    }
+    return text.len > 0;
+}
+
 /* Read an address of IPv4; in fewer than four parts the last one fills the rest, as in 127.1. */
 static bool inet_read(struct bytes text, struct place *p)
 {
@@ -6529,7 +6556,7 @@ static bool inet_read(struct bytes text, struct place *p)
         size_t dot = find(text, 0, '.');
         bool last = dot == text.len;
         uint64_t n, most = last ? UINT32_MAX >> 8 * i : 255;
-        if (!number_read((struct bytes){text.at, dot}, most, &n))
+        if (!inet_number((struct bytes){text.at, dot}, most, &n))
             return false;
         for (uint32_t k = i; k < (last ? 4 : i + 1); k++)
             at[k] = (unsigned char)(last ? n >> 8 * (3 - k) : n);
@@ -6849,7 +6876,8 @@ static void lookup_send(struct resolver *r, struct lookup *l)
             (void)!sendto(r->fd, question, len, 0, (const struct sockaddr *)&r->server[i].is, r->server[i].len);
         l->question[which].open = l->question[which].open && len > 0;
     }
-    l->due = clock_ms() + r->timeout_ms / r->attempts;
+    bool open = l->question[0].open || l->question[1].open;        /* else DNS cannot be asked for such a name */
+    l->due = clock_ms() + (open ? r->timeout_ms / r->attempts : 0);
 }
 
 /* Ask for the name, in the domain that is its turn.  Ids are such that nobody guesses them. */
@@ -6975,7 +7003,7 @@ static void resolver_timers(struct resolver *r)
         struct lookup *l = container_of(at, struct lookup, in);
         next = at->next;
         if (!l->question[0].open && !l->question[1].open)
-            lookup_step(r, l, true);        /* DNS cannot be asked for such a name */
+            lookup_step(r, l, true);
         else if (l->due <= now && (++l->tries >= r->attempts || l->places.n > 0))
             lookup_step(r, l, false);
         else if (l->due <= now)
@@ -9020,7 +9048,8 @@ static void lane_lost(struct lane *lane, int why)
     }
     struct mem *m = &s->pool->loop->mem;
     uint64_t wrote = lane_wrote(lane);
-    bool met = lane_is_met(lane) && (wrote > 0 || lane->first == NULL);     /* who hangs up at once was not there */
+    /* Who hangs up at once, before a byte was written, was not there. */
+    bool met = lane_is_met(lane) && (lane->since == 0 || wrote > 0 || lane->first == NULL);
     bool tried = lane->conn != NULL && !met && why < WHY_AUTH && !why_is_ours(why);     /* it could not be reached */
     bool idle = met && (lane->first == NULL || (lane->first->at >= wrote && why != EINVAL));
     bool waited = lane->conn == NULL;
@@ -10883,6 +10912,7 @@ static void pool_retire(struct pool *pool, struct pool *heir)
     pool->retired = true;
     pool->retired_at = pool->loop->now;
     pool->heir = heir;
+    pool->resolve_at = 0;                   /* those who come after it look names up */
     pool_pass_on(pool);
     if (namesake != NULL)
         pool_learn(namesake, pool);
@@ -12548,7 +12578,7 @@ static struct door house_new_door(const struct house *h, const struct pool_conf 
 {
     const struct listen_conf *l = &p->key.listen;
     bool ours = h->workers > 1 && !p->key.reuseport;
-    struct listening how = {(int)p->key.backlog, p->key.reuseport || ours, ours && n == 0, l->mode};
+    struct listening how = {(int)p->key.backlog, p->key.reuseport || ours, ours && n == 0, l->mode, &p->key};
     struct door door = {.fd = house_bind(p->name, l->host, l->port, how)};
     struct stat st;
     if (door.fd != -1 && l->port == 0 && lstat(l->host, &st) == 0) {

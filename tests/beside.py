@@ -30,14 +30,14 @@ POOLS = {
     "tags": dict(hash_tag="{}"),
     "brittle": dict(server_failure_limit=FOREVER),
     "slow": dict(server_failure_limit=FOREVER, timeout=int(300 * SLOW)),
-    "ejecting": dict(auto_eject_hosts=True, server_failure_limit=2, server_retry_timeout=1000),
+    "ejecting": dict(auto_eject_hosts=True, server_failure_limit=3, server_retry_timeout=1000),
     "failing": dict(server_failure_limit=2),
     "locked": dict(redis_auth=PASSWORD, redis_db=2),
     "memcached": dict(),
     "mbrittle": dict(server_failure_limit=FOREVER),
     "mslow": dict(server_failure_limit=FOREVER, timeout=int(300 * SLOW)),
     "mfailing": dict(server_failure_limit=2),
-    "mejecting": dict(auto_eject_hosts=True, server_failure_limit=2, server_retry_timeout=1000),
+    "mejecting": dict(auto_eject_hosts=True, server_failure_limit=3, server_retry_timeout=1000),
 }
 
 

@@ -291,11 +291,18 @@ def order_of_values(p):
         mine == others != [] and p.answer().endswith(b"END\r\n") and p.there.servers == p.here.servers
 
 
-def idle_close(p):
-    """The server's idle connection was closed, and then it refused one request: two failures there, one here."""
-    return p.case.note == "first failures" and "ejecting" in p.case.pool and p.one and p.quiet() and \
-        p.answer().endswith(b"Connection refused: the request was not sent\r\n") and p.there.end == OPEN and \
-        p.sent(p.there) == [p.one] and not p.there.servers[p.case.sick[0]]
+def waited(p):
+    """The request before waited until the server was down: this one goes elsewhere. There, it is refused as well."""
+    return p.case.note == "first failures" and "ejecting" in p.case.pool and p.one and p.there.end == OPEN and \
+        not any(p.there.servers.values()) and len(p.there.replies) == 1 and \
+        p.there.replies[0].endswith(b" Connection refused\r\n") and p.answer() in (b"$-1\r\n", b"END\r\n") and \
+        p.sent(p.here) == [p.one] and not p.here.servers[p.case.sick[0]]
+
+
+def http(p):
+    """Redis says so to an inline command, see above."""
+    return not p.redis and p.hung_up() and p.quiet() and p.here.end == CLOSED and \
+        re.search(rb" HTTP/1\.[01]\r\n", p.case.data) and p.here.replies == [b"CLIENT_ERROR HTTP is not spoken here\r\n"]
 
 
 def binary_refused(p):
@@ -407,9 +414,12 @@ WHOLE = [
     Row("order of values",
         "values of a split get come in the order of the keys asked, misses or not",
         "values of a split get come in the order of the keys asked", order_of_values),
-    Row("idle closes",
-        "an idle connection that a server closes is no failure of it",
-        "idle closes do not count", idle_close),
+    Row("a request waits",
+        "connecting is tried again while a request waits, so the first one finds out that the server is down",
+        "a request waits while connecting to its server fails, and is tried again", waited),
+    Row("HTTP",
+        "a request of HTTP is told that it is at the wrong door, before the end",
+        "a request of HTTP gets an error", http),
     Row("control bytes",
         "memcached keys hold no control bytes: no command injection",
         "memcached keys hold no control bytes", control_bytes),

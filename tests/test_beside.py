@@ -171,11 +171,15 @@ def come_back(both, cases, sick):
                  lambda s=side: all(asked_for(s, cases[-1]).values()))
 
 
+PROBES = ((b"PING",), b"version\r\n")
+
+
 def asked_for(side, case):
+    """What each server got of it; a probe that is answered does not yet bring a server back."""
     with side.connect(case.pool) as sock:
         sock.sendall(case.data)
         sock.recv(1 << 18)
-    return side.asked(case.pool)
+    return {n: [r for r in rs if r not in PROBES] for n, rs in side.asked(case.pool).items()}
 
 
 # ---- the list itself

@@ -170,8 +170,10 @@ SILENT = "a:\n  listen: 127.0.0.1:1\n  servers:\n   - h:1:1\n"
 def test_where_the_file_is_silent_twemproxys_defaults_are_written_out(tmp_path):
     _, ini, _ = convert(written(tmp_path, "n.yml", SILENT))
     settings = re.findall(r"(?m)^(\w+) = (\S+)", ini)
-    assert settings == [("stats", "0.0.0.0:22222"), ("timeout", "0"), ("client_output_limit", "0"),
-                        ("listen", "127.0.0.1:1")]
+    assert settings == [("stats", "0.0.0.0:22222"), ("max_memory", "0"),
+                        ("timeout", "0"), ("connect_timeout", "0"), ("tcp_user_timeout", "0"),
+                        ("client_output_limit", "0"), ("max_queued", "0"), ("tcpkeepalive", "false"),
+                        ("resolve_interval", "0"), ("listen", "127.0.0.1:1")]
     _, ini, _ = convert(written(tmp_path, "n.yml", SILENT.replace("listen", "timeout: 7\n  listen")))
     assert re.findall(r"(?m)^timeout = (\S+)", ini) == ["7"]
 
@@ -231,6 +233,16 @@ def test_a_damaged_file_is_judged_as_nutcracker_judges_it(tmp_path):
             written(tmp_path, "differs.yml", text)
             pytest.fail("NUT_SEED=%d: nutcracker says %s to\n%s\nand we say %s" % (SEED, wanted, text, said), False)
     assert min(counts.values()) > 20, counts
+
+
+@pytest.mark.parametrize("address,good", [
+    ("127.0.01", True), ("127.1", True), ("0x7f.1", True), ("0X7F.0.0.1", True), ("0177.0.0.1", True),
+    ("2130706433", True), ("0x7f000001", True), ("00", True), ("08.0.0.1", False), ("0x.0.0.1", False),
+    ("127.0.0.256", False), ("127.0.0x100.1", False), ("127.0.65536", False), ("127.0.0.1.", False),
+    ("4294967296", False), ("0x100000000", False), ("127.0.0.0.1", False), ("0x7g.0.0.1", False)])
+def test_addresses_are_numbers_as_c_writes_them(tmp_path, address, good):
+    path = written(tmp_path, "n.yml", SILENT.replace("127.0.0.1:1", address + ":1000").replace("h:1:1", "127.0.0.1:1:1"))
+    assert takes(NUTCRACKER, path) == takes(NUTPROXY, path) == good
 
 
 def test_rubbish_is_refused_and_breaks_nothing(tmp_path):

@@ -7,13 +7,14 @@ import collections
 import random
 import re
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
 from fake import SECONDS, Fake, Gone, bulk, number_server, number_servers, wire
-from nut import SLOW, free_port, pool, wait_for
+from nut import NUTPROXY, SLOW, free_port, pool, wait_for
 from resp import command
 
 NOT_SENT = b": the request was not sent\r\n"
@@ -894,6 +895,51 @@ def test_a_close_that_crosses_with_a_request_costs_no_error_while_nothing_was_se
         assert tongue.read(w) == tongue.error + REFUSED + NOT_SENT
     sent = collections.Counter(tuple(words) for words in fake.seen if words[0].lower() == b"set")
     assert len(sent) == 21 and set(sent.values()) == {1}, sent
+
+
+@pytest.mark.parametrize("limit", (2, NEVER))
+def test_who_waits_for_a_server_that_hangs_up_on_each_greeting_is_told_soon(stage, fakes, limit):
+    """Whichever connection finds out, and in whichever worker: all who wait are told, and few connects are made."""
+    def hang_up(link, words):
+        raise Gone
+
+    fake = fakes(hang_up)
+    proxy = stage.nutproxy({"nutproxy": {"workers": 2},
+                            "alpha": pool([fake], redis_db=2, server_connections=3, timeout=ms(20000),
+                                          server_failure_limit=limit, probe_interval=ms(20000))})
+    wires = [wire(proxy.where("alpha")) for _ in range(12)]
+    began = time.monotonic()
+    for _ in range(3):
+        for w in wires:
+            w.say(command("GET", "k") * 3)
+        assert {reply for w in wires for reply in w.frames(3)} == {BOTH[0].error + CLOSED + NOT_SENT}
+    assert time.monotonic() - began < 10 * SLOW
+    assert len(fake.links) <= 2 * 3 * 8, "12 clients asked 108 times"
+    for w in wires:
+        w.close()
+
+
+@pytest.mark.skipif("asan" in NUTPROXY, reason="strace and the leak check cannot both trace it")
+@both
+def test_a_connection_that_breaks_before_a_byte_is_written_is_made_anew_after_a_while(stage, fakes, tongue):
+    """strace lets the first three writes fail: no client pays, and no storm of connects begins."""
+    fake = fakes(protocol=tongue.name)
+    proxy = one_pool(stage, [fake], tongue)
+    with wire(proxy.where("alpha")) as w:
+        tracer = subprocess.Popen(["strace", "-f", "-p", str(proxy.pid), "-o", "/dev/null", "-e", "trace=sendto",
+                                   "-e", "inject=sendto:error=EPIPE:when=1..3"],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            assert b"attached" in tracer.stderr.readline()
+            began = time.monotonic()
+            assert ask(w, tongue, tongue.set(b"k", b"v")) == tongue.stored
+            assert time.monotonic() - began > 0.2, "50, 100 and 200 ms, less the jitter"
+            assert ask(w, tongue, tongue.get(b"k")) == tongue.value(b"k", b"v")
+        finally:
+            tracer.kill()
+            tracer.wait()
+            tracer.stderr.close()
+    assert len(fake.links) == 4 and len(fake.seen) == 2
 
 
 def test_a_redis_that_kills_idle_clients_or_restarts_meanwhile_costs_nobody_an_error(stage):

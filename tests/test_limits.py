@@ -4,7 +4,6 @@ whoever asks for little is served all the while.
 
 ENFILE and the other errors of accept are strace's: they come in the place of the system call.
 """
-import errno
 import os
 import random
 import re
@@ -27,7 +26,7 @@ SANITIZED = "asan" in os.path.basename(NUTPROXY)
 FEWER = 5 if SANITIZED else 1           # sanitizers: so many times fewer connections and bytes
 SETTLE_KIB = 1536                       # what may stay of a peak: half used pages, shelves of those who stay
 
-SIZES = ((64, 1), (128, 2))             # max_memory in MiB, workers
+SIZES = ((64, 1), (128, 2))[:1 if SANITIZED else 2]         # max_memory in MiB, workers
 sizes = pytest.mark.parametrize("mib, workers", SIZES, ids=lambda x: str(x))
 both = pytest.mark.parametrize("protocol", ("redis", "memcached"))
 
@@ -37,11 +36,7 @@ both = pytest.mark.parametrize("protocol", ("redis", "memcached"))
 def bound_kib(proxy):
     """What the process may have at most, as it says itself."""
     said = subprocess.run([NUTPROXY, "--print-config", "-c", proxy.conf], capture_output=True, text=True, check=True)
-    found = re.search(r"^; memory: at most (\d+) bytes", said.stdout, re.M)
-    if found is None:
-        p = proxy.sections["nutproxy"]
-        return int(int(p["max_memory"][:-1]) * KIB * 1.15 + 2 * KIB + 512 * p["workers"])
-    return int(found.group(1)) // KIB
+    return int(re.search(r"^; memory: at most (\d+) bytes", said.stdout, re.M).group(1)) // KIB
 
 
 def peak_kib(proxy):
@@ -272,7 +267,7 @@ def test_slow_readers_of_a_gigabyte_stay_within_the_bound(stage, mib, workers):
     replies = []
     for n in range(readers):
         direct.set("big%d" % n, b"%02d" % n * (size // 2))
-    with Watched(proxy, rests=True), Witness(proxy) as small:
+    with Watched(proxy, rests=workers == 1), Witness(proxy) as small:
         talkers = []
         for n in range(readers):
             unit = bulk(b"%02d" % n * (size // 2))
@@ -413,7 +408,7 @@ def test_a_request_without_end_is_refused_at_max_request(stage, protocol):
         for first, more, told in ENDLESS[protocol]:
             sent, got = pour(proxy, first, more, 100 * MIB)
             assert sent < 50 * MIB, "%r: %d bytes were taken" % (first, sent)
-            assert got.startswith(told) and got.count(b"\r\n") == (1 if told else got.count(b"\r\n")), (first, got[:200])
+            assert got.startswith(told), (first, got[:200])
             small.goes_on()
         value = b"v" * (MIB - 100)              # and what is not too large passes
         with wire(proxy.where("alpha")) as w:
@@ -443,7 +438,7 @@ def test_requests_without_end_from_many_clients_stay_within_the_bound(stage, mib
         small.goes_on()
 
 
-@pytest.mark.parametrize("mib, workers", ((64, 1), (64, 2)), ids=str)
+@sizes
 def test_a_million_words_that_come_slowly_from_many_clients_stay_within_the_bound(stage, mib, workers):
     """Words without bytes: what is noted for each is more than what came."""
     proxy = limited(stage, [stage.redis()], mib=mib, workers=workers)
@@ -503,7 +498,7 @@ NEVER_DONE = {
 @both
 def test_a_reply_without_end_ends_at_its_deadline_or_limit_and_costs_only_its_client(stage, fakes, protocol):
     fake, sound = fakes(protocol=protocol), fakes(protocol=protocol)
-    proxy = limited(stage, [fake, sound], protocol, hash="md5", timeout=int(700 * SLOW), probe_interval=20,
+    proxy = limited(stage, [fake, sound], protocol, hash="md5", timeout=int(300 * SLOW), probe_interval=20,
                     server_failure_limit=1000000, client_output_limit="16m", connect_timeout=int(2000 * SLOW))
     for f in (fake, sound):
         f.store = {b"k%d" % i: b"value" for i in range(40)}
@@ -534,7 +529,8 @@ def test_a_reply_without_end_ends_at_its_deadline_or_limit_and_costs_only_its_cl
                             size, got, c.held = size + len(c.held), (got + c.held)[-300:], b""
                     except Gone:
                         pass
-                    assert time.monotonic() - began < 6 * SLOW, "%s: told after %.1fs" % (name, time.monotonic() - began)
+                    seconds = time.monotonic() - began
+                    assert seconds < 6 * SLOW, "%s: told after %.1fs" % (name, seconds)
                     # An error whole, or the beginning of the reply and then the end of the connection.
                     assert size > 300 or got == b"" or got.startswith((error, b"VALUE")), (name, got[:100])
             # Both servers are asked again as soon as they behave.
@@ -707,9 +703,8 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
     """The limit falls while the process runs, so that accept itself fails."""
     proxy = stage.nutproxy({"nutproxy": {"workers": workers}, "alpha": pool([getattr(stage, protocol)()], protocol,
                                                                             preconnect=True)})
-    refusal = texts(protocol)[0]
     wait_for("who looked whether it listens to be gone", lambda: clients(proxy) == 0)
-    before = proxy.descriptors()
+    before = settled_descriptors(proxy)
     room = 12
     soft, hard = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
     inside = []
@@ -737,7 +732,6 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
             inside += welcome
             told += refused
             assert welcome or refused, "nobody moves: %d wait" % len(newcomers)
-        assert refusal.decode().strip() not in ("",)
         for w in inside:
             w.close()
         wait_for("all to be gone", lambda: proxy.descriptors() <= before)
@@ -748,6 +742,14 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
     finally:
         resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (soft, hard))
     wait_for("all to be gone", lambda: proxy.descriptors() <= before)
+
+
+def settled_descriptors(proxy):
+    """How many it has when those who asked for the stats are gone."""
+    counts = [proxy.descriptors()]
+    wait_for("descriptors to settle", lambda: (counts.append(proxy.descriptors()), time.sleep(0.02),
+                                               len(set(counts[-5:])) == 1 and len(counts) > 5)[-1])
+    return counts[-1]
 
 
 def sort_out(crowd, protocol):
@@ -773,7 +775,6 @@ ACCEPT_ERRORS = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPROT
                  "EHOSTUNREACH", "ETIMEDOUT", "ENOPROTOOPT")
 
 
-@pytest.mark.skipif(SANITIZED, reason="strace and the leak check cannot both trace it")
 def test_no_error_of_accept_closes_the_door(stage):
     """strace lets accept fail in each way; clients wait meanwhile, and come in when it is over."""
     proxy = stage.nutproxy({"alpha": pool([stage.redis()])})
@@ -835,7 +836,7 @@ def test_a_hundred_thousand_connections_come_and_go_and_leave_nothing(stage):
 
     come_and_go(0, 400)                         # what the first ones need stays
     wait_for("them to be gone", lambda: clients(proxy) == 0)
-    descriptors, memory = proxy.descriptors(), proxy.rss_kib()
+    descriptors, memory = settled_descriptors(proxy), proxy.rss_kib()
     began = time.monotonic()
     threads = [threading.Thread(target=come_and_go, args=(n, VISITS // 4), daemon=True) for n in range(1, 5)]
     for t in threads:

@@ -1037,7 +1037,7 @@ def test_stats_of_one_server_are_its_own(world):
                     assert mine.keys() == its.keys() and its
             assert told(link, b"stats server %s conns\r\n" % name)
         assert told(link, b"stats servers\r\n") == {
-            name: "127.0.0.1:%d up" % server.port
+            name: "127.0.0.1:%d up 0 0" % server.port
             for name, server in zip(("north", "east", "south", "west"), world.servers)}
 
 
@@ -1059,8 +1059,8 @@ def test_stats_add_up_those_who_answer(stage):
         after = told(link, b"stats\r\n")
         assert after["nutproxy_servers"] == "3" and after.keys() == before.keys()
         assert int(after["threads"]) * 3 == int(before["threads"]) * 2
-        wait_for("it to be down", lambda: told(link, b"stats servers\r\n")["b"].endswith(" down"))
-        assert told(link, b"stats servers\r\n")["a"].endswith(" up")
+        wait_for("it to be down", lambda: told(link, b"stats servers\r\n")["b"].endswith(" down 1 0"))
+        assert told(link, b"stats servers\r\n")["a"].endswith(" up 0 0")
         assert ERROR.fullmatch(link.ask(b"stats server b\r\n"))
         for server in (servers[0], servers[2]):
             server.stop()

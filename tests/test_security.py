@@ -298,6 +298,12 @@ def test_a_large_post_hangs_nobody(house, name):
     assert re.fullmatch(b"(%s)?" % ERROR[name], said)
 
 
+def test_a_greeting_of_tls_is_the_last_thing_said(house):
+    """What a client may put into it, such as the id of a session, is not run."""
+    hello = b"\x16\x03\x01\x01\x00\x01\x00\xfc\x03\x03" + b"r" * 32 + b"\x20\r\n" + BODY
+    assert re.fullmatch(ERROR["redis"], all_said(house.where("redis"), hello))
+
+
 @both
 def test_http_clients_see_no_answer(house, name):
     host, port = house.where(name)
@@ -556,7 +562,7 @@ def spoilt(text, line):
 def test_mistakes_in_the_line_of_the_password_do_not_show_it(stage):
     outputs, before = {}, ini({"alpha": pool([Fake()], redis_auth=SECRET.decode())})
     cases = [("ini", spoilt(before, line)) for line in MISTAKES + UNUSUAL]
-    cases += [("yml", spoilt(YML % free_port(), line)) for line in YML_MISTAKES]
+    cases += [("yml", spoilt(YML % free_port(), line)) for line in YML_MISTAKES + ["redis_auth: SECRET"]]
     cases += [(form, before.replace("\n", end)) for form in ("ini", "yml") for end in ("\r", "\n\0", "\n\t", "\n ")]
     for form, text in cases:
         path = written(stage, "wrong." + form, text.encode())
@@ -753,6 +759,7 @@ def test_where_that_user_may_not_write_it_serves_and_stops_all_the_same(stage):
             size = os.path.getsize(log)
             proxy.signal(signal.SIGHUP)
             wait_for("the log to go on", lambda: os.path.getsize(log) > size)
+            assert os.stat(log).st_uid == NOBODY, "or it could not be opened again"
             assert w.ask("PING") == b"+PONG\r\n"
         assert proxy.stop() == 0
 

@@ -408,8 +408,23 @@ static void model_merge(const struct round *r, struct text *out)
 
 /* ---- the thing itself */
 
+/* Blocks that others hold, too: what is put behind them must not be written into them. */
+struct held { struct block *block[16]; size_t n; };
+
+static void claim_untouched(struct mem *m, struct held *h)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        const struct block *b = h->block[i];
+        claim(b->refs == 1);
+        for (const char *at = b->bytes + b->fill; at < b->bytes + b->fill + 90; at++)
+            claim(*at == '~');
+        block_drop(m, h->block[i]);
+    }
+}
+
 /* Lay a part's reply in pieces, as it may have come, scanned on its way. */
-static void lay(struct mem *m, struct queue *to, const struct round *r, uint32_t p, struct asked *asked, uint64_t *dice)
+static void lay(struct mem *m, struct queue *to, const struct round *r, uint32_t p, struct asked *asked, struct held *h,
+                uint64_t *dice)
 {
     const struct question *q = &r->question[p];
     struct bytes text = part_text(r, p);
@@ -420,15 +435,18 @@ static void lay(struct mem *m, struct queue *to, const struct round *r, uint32_t
     while (got == SCAN_MORE && text.len > 0) {
         size_t n = 1 + roll(dice, roll(dice, 3) == 0 ? text.len : least_of(text.len, 90)), used;
         struct queue piece = {0};
-        if (roll(dice, 2) == 0) {           /* in a block that has more in it */
-            struct block *block = block_take(m, n + 8);
+        if (roll(dice, 2) == 0) {           /* in a block that has more in it, and that others may hold */
+            size_t more = roll(dice, 2) * 4;
+            struct block *block = block_take(m, n + 100);
             claim(block != NULL);
-            memset(block->bytes, '~', 4);
+            memset(block->bytes, '~', n + 100);
             memcpy(block->bytes + 4, text.at, n);
-            memset(block->bytes + 4 + n, '~', 4);
-            block->fill = (uint32_t)n + 8;
+            block->fill = (uint32_t)(4 + n + more);
             claim(nut_queue_refer(m, &piece, block, (struct bytes){block->bytes + 4, n}));
-            block_drop(m, block);
+            if (h->n < countof(h->block))
+                h->block[h->n++] = block;
+            else
+                block_drop(m, block);
         } else {
             claim(nut_queue_put(m, &piece, (struct bytes){text.at, n}));
         }
@@ -469,6 +487,7 @@ static bool merge(struct round *r, struct bytes want, uint64_t deny_at, uint64_t
     struct mem m = fresh();
     struct asked asked[KEYS_MOST];
     struct queue part[PARTS_MOST] = {{0}}, out = {0};
+    struct held held = {.n = 0};
     memset(asked, 0xff, sizeof asked);
     for (uint32_t p = 0; p < r->parts; p++)
         for (uint32_t i = 0; i < r->question[p].keys; i++) {
@@ -479,7 +498,7 @@ static bool merge(struct round *r, struct bytes want, uint64_t deny_at, uint64_t
                                           .next = i + 1 < r->question[p].keys ? r->key[p][i + 1] : NUT_NO_KEY};
         }
     for (uint32_t p = 0; p < r->parts; p++)
-        lay(&m, &part[p], r, p, asked, &dice);
+        lay(&m, &part[p], r, p, asked, &held, &dice);
     m.deny_at = deny_at;
     bool ok = nut_merge(&m, r->how, part, r->parts, asked, r->keys, &out);
     bool denied = deny_at > 0 && m.deny_at == 0;
@@ -491,6 +510,7 @@ static bool merge(struct round *r, struct bytes want, uint64_t deny_at, uint64_t
         claim(part[p].first == NULL && part[p].len == 0);
     free(got);
     nut_queue_free(&m, &out);
+    claim_untouched(&m, &held);
     claim_all_back(&m);
     return denied;
 }

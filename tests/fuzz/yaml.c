@@ -1,5 +1,5 @@
 /* yaml.c - twemproxy's configuration: any text gives one, or mistakes that say where; and a
- * good one, converted, is read as the same.
+ * good one, converted, or printed, is read as the same.
  */
 #define FUZZ_REAL_LIMITS
 #include "fuzz.h"
@@ -49,6 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     claim_denied(conf_read_yaml, text, 1 + roll(&dice, good ? 60 : 15), good, &c);
     claim_lower(conf_read_yaml, text, "# a comment\n", good, &c);
     claim_secret(conf_read_yaml, text, secrets, countof(secrets), &dice);
+    if (good)
+        claim_prints(&c, 1);
     conf_free(&c);
     return 0;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum kind {
-    GET, SET, MGET, MSET, DEL, EXISTS, INCR, PING, HELLO, WRONG, MISSPOKEN, QUIT,               /* redis */
+    GET, SET, MGET, MSET, DEL, EXISTS, INCR, PING, HELLO, WRONG, MISSPOKEN, QUIT, PASSWORD,     /* redis */
     MC_GET, MC_SET, MC_ADD, MC_CAS, MC_INCR, MC_DELETE, MC_MG, MC_MS, MC_MD, MC_MN, MC_WRONG, MC_MISSPOKEN, MC_QUIT
 };
 
@@ -539,7 +539,8 @@ static void redis_heard(struct client *c, const struct request *r, struct text t
     text_line(t, 0, &line);
     uint64_t n = text_number((struct text){line.at + 1, line.len - 1});
     const char *want = r->kind == PING ? "+PONG" : r->kind <= INCR && r->did == DID_WRITE ? "+OK"
-                     : r->kind == DEL || r->kind == EXISTS || r->kind == INCR ? ":" : r->kind == QUIT ? "+OK" : "";
+                     : r->kind == DEL || r->kind == EXISTS || r->kind == INCR ? ":"
+                     : r->kind == QUIT || r->kind == PASSWORD ? "+OK" : "";
     if (r->kind == WRONG || r->kind == MISSPOKEN || !text_begins(line, want))
         broken("client %u asks %u (kind %d), and is told: %.*s", c->number, r->number, (int)r->kind,
                (int)(line.len < 80 ? line.len : 80), line.at);
@@ -830,6 +831,12 @@ static struct client *client_new(uint32_t number)
     all.open++;
     end_own(end, c, client_ready);
     tell("client %u comes", number);
+    if (all.manners.password) {
+        struct request *r = client_begin(c);
+        r->kind = PASSWORD;
+        buf_text(&c->out, "*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n");
+        client_made(c, r, 0);
+    }
     return c;
 }
 

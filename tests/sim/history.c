@@ -12,8 +12,10 @@
 #include <string.h>
 
 static struct {
-    uint32_t servers, keys, workers, clients, number, lanes;
-    bool     memcached, eject, loses, resolves, leaving;
+    uint32_t output, servers, keys, workers, clients, number, lanes;
+    bool     memcached, eject, loses, resolves, reloads, stats, password, shortage, leaving;
+    const char *hash, *spread;
+
     uint64_t timeout, patience;
     size_t   memory;
     int      fds;
@@ -25,15 +27,32 @@ static uint32_t any_of(const uint32_t *of, uint32_t n) { return of[pick(n)]; }
 
 /* ---- the configuration */
 
-static void write_conf(bool first)
+/* The servers of the pool, in some order; not all of them, when it is `another` configuration. */
+static void write_servers(struct buf *b, bool another)
 {
-    static const char *const hashes[] = {"fnv1a_64", "md5", "crc32a", "murmur"};
-    static const char *const spreads[] = {"ketama", "modula"};
+    uint32_t order[SERVERS_MOST], n = h.servers;
+    for (uint32_t i = 0; i < n; i++)
+        order[i] = i;
+    if (another && chance(700))
+        n = 1 + pick(n);
+    buf_print(b, "servers =\n");
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = another ? i + pick(h.servers - i) : i, one = order[at];
+        order[at] = order[i];
+        buf_print(b, "    %s\n", server_place(one));
+    }
+}
+
+static void write_conf(bool another)
+{
     struct buf b = {0};
-    buf_print(&b, "[nutproxy]\nworkers = %u\nstats = off\nlog_level = %s\nmax_memory = %zu\n\n", h.workers,
-              tracing ? "info" : "warn", h.memory);
-    buf_print(&b, "[alpha]\nlisten = 127.0.0.1:22121\nprotocol = %s\n", h.memcached ? "memcached" : "redis");
-    buf_print(&b, "hash = %s\ndistribution = %s\n", hashes[first ? pick(4) : 0], spreads[first ? pick(2) : 0]);
+    buf_print(&b, "[nutproxy]\nworkers = %u\nstats = %s\nlog_level = %s\nmax_memory = %zu\n\n", h.workers,
+              h.stats ? "127.0.0.1:22222" : "off", tracing ? "info" : "warn", h.memory);
+    buf_print(&b, "[%s]\nlisten = 127.0.0.1:22121\nprotocol = %s\n", another && chance(200) ? "beta" : "alpha",
+              h.memcached ? "memcached" : "redis");
+    buf_print(&b, "hash = %s\ndistribution = %s\n", h.hash, h.spread);
+    if (h.password)
+        buf_print(&b, "redis_auth = secret\n");
     buf_print(&b, "timeout = %u\n", (unsigned)(h.timeout / MS));
     buf_print(&b, "auto_eject_hosts = %s\n", h.eject ? "true" : "false");
     buf_print(&b, "server_failure_limit = %u\nserver_retry_timeout = %u\nprobe_interval = %u\n",
@@ -49,13 +68,13 @@ static void write_conf(bool first)
         buf_print(&b, "eject_limit = %u\n", pick(101));
     if (chance(150))
         buf_print(&b, "max_queued = %u\n", 1 + pick(chance(500) ? 10 : 100));
+    if (h.output > 0)
+        buf_print(&b, "client_output_limit = %u\n", h.output);
     if (chance(200))
         buf_print(&b, "preconnect = true\n");
     if (!h.memcached && chance(100))
         buf_print(&b, "redis_db = 3\n");
-    buf_print(&b, "servers =\n");
-    for (uint32_t i = 0; i < h.servers; i++)
-        buf_print(&b, "    %s\n", server_place(i));
+    write_servers(&b, another);
     if (b.len >= sizeof h.conf)
         broken("the configuration is too long");
     memcpy(h.conf, buf_at(&b), b.len);
@@ -87,7 +106,7 @@ static void choose_weather(void)
 static void come(void *of)
 {
     (void)of;
-    if (h.leaving || h.number >= h.clients)
+    if (h.leaving || h.number >= h.clients || !choices_left())
         return;
     if (!kernel_has_signals()) {
         later(1 * MS, come, NULL);
@@ -101,7 +120,7 @@ static void trouble(void *of)
 {
     (void)of;
     uint32_t n = pick(h.servers);
-    if (h.leaving)
+    if (h.leaving || !choices_left())
         return;
     if (chance(100))
         server_restart(n);
@@ -110,6 +129,58 @@ static void trouble(void *of)
     else
         server_be(n, chance(400) ? WELL : (enum mood)pick(h.loses ? MOODS : LOST));
     later(between(1 * MS, chance(500) ? 100 * MS : 3 * SECOND), trouble, NULL);
+}
+
+static void reload(void *of)
+{
+    (void)of;
+    if (h.leaving || !choices_left())
+        return;
+    write_conf(true);
+    kernel_signal(SIGUSR1);
+    later(between(1 * MS, chance(500) ? 50 * MS : 4 * SECOND), reload, NULL);
+}
+
+/* ---- who reads the stats */
+
+struct reader { struct end *end; size_t got; bool done; };
+
+static void reader_ready(void *of)
+{
+    struct reader *r = of;
+    r->got += end_input(r->end)->len;
+    end_took(r->end, end_input(r->end)->len);
+    if (r->done || (!end_ended(r->end) && !end_is_reset(r->end)))
+        return;
+    if (r->got < 100 && !h.shortage)
+        broken("the stats are told in %zu bytes", r->got);
+    r->done = true;
+    end_close(r->end);
+}
+
+static void reader_check(void *of)
+{
+    const struct reader *r = of;
+    if (!r->done && !h.shortage)
+        broken("who asks for the stats waits for ever, or for 20 s");
+}
+
+static void read_stats(void *of)
+{
+    static const char *const asks[] = {"", "GET / HTTP/1.0\r\n\r\n", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"};
+    (void)of;
+    if (h.leaving || !choices_left())
+        return;
+    struct end *end = kernel_has_signals() ? world_connect(22222) : NULL;
+    if (end != NULL) {
+        struct reader *r = keep(sizeof *r);
+        const char *text = asks[pick(3)];
+        r->end = end;
+        end_own(end, r, reader_ready);
+        end_say(end, text, strlen(text));
+        later(20 * SECOND, reader_check, r);
+    }
+    later(between(1 * MS, chance(500) ? 20 * MS : SECOND), read_stats, NULL);
 }
 
 /* ---- calm, proof, end */
@@ -150,7 +221,7 @@ static void calm(void *of)
 static void proof_check(void *of)
 {
     (void)of;
-    if (!clients_are_well() && h.memory == 0)
+    if (!clients_are_well() && h.memory == 0 && h.output == 0)
         broken("all is well again since %u s, and a client has not had its answers", 60 + 20);
     end(NULL);
 }
@@ -159,7 +230,7 @@ static void proof(void *of)
 {
     (void)of;
     tell("-- proof");
-    clients_expect(h.patience, h.memory > 0);
+    clients_expect(h.patience, h.memory > 0 || h.output > 0);
     clients_good(CLIENTS_MOST - 1);
     later(20 * SECOND, proof_check, NULL);
 }
@@ -186,6 +257,7 @@ static void end(void *of)
 static void choose(void)
 {
     static const uint32_t servers[] = {1, 2, 3, 4, 6}, workers[] = {1, 1, 1, 1, 2, 3};
+    static const char *const hashes[] = {"fnv1a_64", "md5", "crc32a", "murmur"};
     static const uint32_t timeouts[] = {50, 200, 400, 1000, 2000};
     memset(&h, 0, sizeof h);
     h.memcached = chance(500);
@@ -194,6 +266,12 @@ static void choose(void)
     h.keys = 4 + pick(KEYS_MOST - 4);
     h.clients = 1 + pick(chance(200) ? CLIENTS_MOST - 2 : 12);
     h.eject = chance(400);
+    h.reloads = chance(150);
+    h.stats = chance(150);
+    h.output = chance(50) ? 1000 + pick(100000) : 0;
+    h.password = !h.memcached && chance(150);
+    h.hash = hashes[pick(4)];
+    h.spread = chance(700) ? "ketama" : "modula";
     h.timeout = any_of(timeouts, 5) * (uint64_t)MS;
     h.lanes = chance(700) ? 1 : 1 + pick(3);
     h.loses = h.workers == 1 && h.lanes == 1 && chance(300);
@@ -209,24 +287,30 @@ void history_run(void)
     choose();
     choose_weather();
     bool troubled = chance(850);
-    servers_begin(h.memcached, h.servers, h.workers == 1);
-    truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject);
-    bool short_of = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024;
+    servers_begin(h.memcached, h.servers, h.workers == 1, h.password);
+    truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject || h.reloads);
+    h.shortage = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024 ||
+                 h.output > 0;
     bool large = h.timeout >= SECOND && (h.memory > 0 || chance(300));
     /* Where the process is not held up, and nothing large is on its way, answers are there in time. */
     h.patience = h.timeout + (weather.slow_turn > 0 || large ? 3 * SECOND : 300 * MS + 50 * weather.delay_most);
-    struct manners manners = {.memcached = h.memcached, .may_be_closed = short_of,
+    struct manners manners = {.memcached = h.memcached, .may_be_closed = h.shortage,
+                              .password = h.password,
                               .patience = h.fds < 1024 || weather.no_socket > 0 || weather.no_watch > 0 ? 0 : h.patience,
                               .pad_most = large ? 200000 : 3000,
                               .large = large && chance(500) ? 300 : 30,
                               .hello = h.memcached || chance(500) ? 0 : chance(500) ? 10 : 100};
     kernel_windows(manners.pad_most > 10000 ? 4096 : 300);
     clients_begin(&manners, h.keys);
-    write_conf(true);
-    kernel_limit(h.fds, h.memory > 0 ? h.memory + (256u << 10) : 0);
+    write_conf(false);
+    kernel_limit(h.fds, h.memory > 0 ? h.memory + (h.reloads || h.stats ? 1024u << 10 : 256u << 10) : 0);
     later(between(0, 20 * MS), come, NULL);
     if (troubled)
         later(between(0, 200 * MS), trouble, NULL);
+    if (h.reloads)
+        later(between(0, SECOND), reload, NULL);
+    if (h.stats)
+        later(between(0, SECOND), read_stats, NULL);
     later(between(1, 15) * SECOND, calm, NULL);
     h.status = kernel_run(nutproxy_main, 3, argv);
     if (h.status != 0)

@@ -10,6 +10,7 @@
 #include "sim.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -40,7 +41,7 @@
 #define stack_clean(at, size)             ((void)0)
 #endif
 
-enum { FDS_MOST = 1024, FIBERS_MOST = 12, STACK = 1 << 20, INTERESTS_MOST = FDS_MOST };
+enum { FDS_MOST = 1024, FIBERS_MOST = 12, STACK = 256 << 10, GUARD = 4096, INTERESTS_MOST = FDS_MOST };
 
 struct weather weather;
 
@@ -310,6 +311,19 @@ static ucontext_t scheduler;
 static const void *scheduler_stack;
 static size_t scheduler_size;
 
+/* The address sanitizer has a swapcontext of its own, which warns of what the calls around it (see
+ * fiber_leaves) have made good, and takes long.  So libc's is taken where it is. */
+static int (*context_swap)(ucontext_t *from, const ucontext_t *to);
+
+static void context_prepare(void)
+{
+    void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+    void *found = libc == NULL ? NULL : dlsym(libc, "swapcontext");
+    context_swap = swapcontext;
+    if (found != NULL)
+        memcpy(&context_swap, &found, sizeof found);
+}
+
 static void fiber_start(void)
 {
     struct fiber *f = running;
@@ -317,7 +331,7 @@ static void fiber_start(void)
     f->run(f->of);
     f->done = true;
     fiber_leaves(NULL, scheduler_stack, scheduler_size);
-    swapcontext(&f->context, &scheduler);
+    context_swap(&f->context, &scheduler);
 }
 
 static struct fiber *fiber_free(void)
@@ -332,10 +346,12 @@ static struct fiber *fiber_free(void)
 static struct fiber *fiber_new(void *(*run)(void *of), void *of)
 {
     struct fiber *volatile f = fiber_free();
-    if (f->stack == NULL)
-        f->stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (f->stack == MAP_FAILED)
-        abort();
+    if (f->stack == NULL) {
+        char *at = mmap(NULL, GUARD + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (at == MAP_FAILED || mprotect(at, GUARD, PROT_NONE) == -1)
+            abort();
+        f->stack = at + GUARD;
+    }
     stack_clean(f->stack, STACK);
     char *stack = f->stack;
     *f = (struct fiber){.stack = stack, .run = run, .of = of, .used = true};
@@ -352,7 +368,7 @@ static void fiber_enter(struct fiber *f)
     void *fake = NULL;
     running = f;
     fiber_leaves(&fake, f->stack, STACK);
-    swapcontext(&scheduler, &f->context);
+    context_swap(&scheduler, &f->context);
     fiber_comes(fake);
     running = NULL;
 }
@@ -372,7 +388,7 @@ static void fiber_wait(bool (*may)(void *of), void *of, uint64_t until)
     f->for_what = of;
     f->until = until;
     fiber_leaves(&fake, scheduler_stack, scheduler_size);
-    swapcontext(&f->context, &scheduler);
+    context_swap(&f->context, &scheduler);
     fiber_comes(fake);
 }
 
@@ -416,6 +432,7 @@ int kernel_run(int (*process)(int argc, char **argv), int argc, char **argv)
     struct start start = {process, argc, argv, 0};
     struct fiber *first = fiber_new(start_run, &start);
     first->may = always;
+    context_prepare();
 #if defined(SIM_ASAN) || defined(__SANITIZE_ADDRESS__)
     pthread_attr_t attr;
     void *stack;
@@ -490,7 +507,9 @@ static bool fault(uint32_t of_1000)
     return true;
 }
 
-union head { size_t n; max_align_t align; };
+/* What stands before each piece of memory.  They are a list, for what the process keeps to its end. */
+union head { struct { union head *prev, *next; size_t n; } is; max_align_t align; };
+static union head heads = {{&heads, &heads, 0}};
 
 void *sim_malloc(size_t n)
 {
@@ -499,7 +518,10 @@ void *sim_malloc(size_t n)
     union head *p = malloc(sizeof *p + n);
     if (p == NULL)
         return NULL;
-    p->n = n;
+    p->is.n = n;
+    p->is.prev = heads.is.prev;
+    p->is.next = &heads;
+    heads.is.prev = heads.is.prev->is.next = p;
     heap.held += n;
     if (heap.most > 0 && heap.held > heap.most)
         broken("the process holds %zu bytes of memory, more than its bound and what it needs besides, %zu", heap.held,
@@ -519,7 +541,9 @@ void sim_free(void *p)
     if (p == NULL)
         return;
     union head *head = (union head *)p - 1;
-    heap.held -= head->n;
+    heap.held -= head->is.n;
+    head->is.prev->is.next = head->is.next;
+    head->is.next->is.prev = head->is.prev;
     free(head);
 }
 
@@ -529,7 +553,7 @@ void *sim_realloc(void *p, size_t n)
     if (q == NULL)
         return NULL;
     if (p != NULL) {
-        size_t old = ((union head *)p - 1)->n;
+        size_t old = ((union head *)p - 1)->is.n;
         memcpy(q, p, old < n ? old : n);
         sim_free(p);
     }
@@ -615,6 +639,8 @@ void kernel_begin(void)
 
 void kernel_end(void)
 {
+    while (heads.is.next != &heads)
+        sim_free(heads.is.next + 1);
     for (struct fiber *f = fibers; f < fibers + FIBERS_MOST; f++)
         f->used = false;
     keep_nothing();

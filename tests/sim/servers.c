@@ -34,11 +34,11 @@ struct line {
     uint64_t       due;                 /* of the last answer */
     uint32_t       id;
     size_t         stray;               /* bytes that nobody has asked for, and that may not have been read */
-    bool           dead, resp3, ringing;
+    bool           dead, resp3, trusts, ringing;
     bool           lost;                /* nothing passes any more, and nobody is told: a firewall forgot it */
 };
 
-static struct { bool memcached; uint32_t n, lines, garbled; struct server server[SERVERS_MOST]; } all;
+static struct { bool memcached, password; uint32_t n, lines, garbled; struct server server[SERVERS_MOST]; } all;
 
 uint32_t servers_garbled(void) { return all.garbled; }
 
@@ -287,6 +287,8 @@ static void redis_greet(struct line *l, const struct word *w, struct buf *b)
         broken("server %d is asked what no client asks: %.*s", l->server->number, (int)w[0].len, w[0].at);
     if (word_is_any_case(w[0], "HELLO"))
         l->resp3 = true;
+    if (word_is_any_case(w[0], "AUTH"))
+        l->trusts = true;
 }
 
 static void redis_increment(struct line *l, uint32_t key, struct buf *b)
@@ -340,6 +342,8 @@ static void redis_do(struct line *l, const struct word *w, uint32_t words, struc
         return;
     }
     bool execute = true;
+    if (all.password && !l->trusts)
+        broken("server %d is asked on connection %u, and was not given the password", l->server->number, l->id);
     for (uint32_t k = 1; k < words; k += known[i].step)
         truth_did(l->server->number, known[i].did, key_of(l, w[k]));
     bool trouble = line_trouble(l, known[i].did, key_of(l, w[1]), i == 1 ? words - 1 : 1, &execute);
@@ -629,11 +633,12 @@ static int server_find(const char *name, uint32_t address[ADDRESSES_MOST])
     return n;
 }
 
-void servers_begin(bool memcached, uint32_t n, bool named)
+void servers_begin(bool memcached, uint32_t n, bool named, bool password)
 {
     memset(&all, 0, sizeof all);
     all.memcached = memcached;
     all.n = n;
+    all.password = password;
     name_find = server_find;
     for (uint32_t i = 0; i < n; i++) {
         struct server *s = &all.server[i];

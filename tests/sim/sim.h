@@ -166,7 +166,8 @@ void truth_end(void);
 enum mood {                             /* of a server, from one time to another */
     WELL, REFUSING, HANGING, MUTE, SLOW, ERRORS, LOADING, DROPS, GARBLES, STRAYS, LOST, MOODS
 };
-void servers_begin(bool memcached, uint32_t n, bool named);      /* named: some may have names that are looked up */
+/* named: some may have names that are looked up. */
+void servers_begin(bool memcached, uint32_t n, bool named, bool password);
 void server_be(uint32_t n, enum mood mood);
 bool servers_are_named(void);           /* one of them at least has a name that must be looked up */
 void server_restart(uint32_t n);        /* empty */
@@ -178,6 +179,7 @@ extern const char *const mood_names[MOODS];
 
 struct manners {                        /* of clients */
     bool     memcached;
+    bool     password;                  /* they give one first */
     bool     may_be_closed;             /* there are histories in which a client is closed for no fault of its own */
     uint64_t patience;                  /* every answer is there within this; 0: for ever */
     size_t   pad_most;                  /* of values ... */
