@@ -106,7 +106,9 @@ class Judge:
         places = {}
         for place, op in enumerate(client.record):
             places[op] = place
-            homes = {k: self.ring.homes(k, op.issued, op.ended) for k in op.keys}
+            # What a client has left behind may be read, and find its server, a little later.
+            ended = op.ended + (LATE if op.error == LEFT else 0)
+            homes = {k: self.ring.homes(k, op.issued, ended) for k in op.keys}
             if op.error:
                 self.explain(op, homes)
             elif op.verb == "cas":
