@@ -138,7 +138,7 @@ static void reload(void *of)
         return;
     write_conf(true);
     kernel_signal(SIGUSR1);
-    later(between(1 * MS, chance(500) ? 50 * MS : 4 * SECOND), reload, NULL);
+    later(between(1 * MS, chance(700) ? 50 * MS : 4 * SECOND), reload, NULL);
 }
 
 /* ---- who reads the stats */
@@ -266,15 +266,15 @@ static void choose(void)
     h.keys = 4 + pick(KEYS_MOST - 4);
     h.clients = 1 + pick(chance(200) ? CLIENTS_MOST - 2 : 12);
     h.eject = chance(400);
-    h.reloads = chance(150);
+    h.reloads = chance(200);
     h.stats = chance(150);
-    h.output = chance(50) ? 1000 + pick(100000) : 0;
+    h.output = chance(50) ? (64 << 10) + pick(100000) : 0;
     h.password = !h.memcached && chance(150);
     h.hash = hashes[pick(4)];
     h.spread = chance(700) ? "ketama" : "modula";
     h.timeout = any_of(timeouts, 5) * (uint64_t)MS;
     h.lanes = chance(700) ? 1 : 1 + pick(3);
-    h.loses = h.workers == 1 && h.lanes == 1 && chance(300);
+    h.loses = h.workers == 1 && h.lanes == 1 && h.output == 0 && chance(300);
     h.memory = chance(150) ? (size_t)between(1, 4) * h.workers << 20 : 0;
     h.fds = chance(100) ? (int)(2 * (32 + h.workers * h.servers * (2 * h.lanes + 1)) + pick(20)) : 1024;
 }
@@ -287,7 +287,7 @@ void history_run(void)
     choose();
     choose_weather();
     bool troubled = chance(850);
-    servers_begin(h.memcached, h.servers, h.workers == 1, h.password);
+    servers_begin(h.memcached, h.servers, h.workers == 1 && h.output == 0, h.password);
     truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject || h.reloads);
     h.shortage = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024 ||
                  h.output > 0;
@@ -308,7 +308,7 @@ void history_run(void)
     if (troubled)
         later(between(0, 200 * MS), trouble, NULL);
     if (h.reloads)
-        later(between(0, SECOND), reload, NULL);
+        later(between(0, 100 * MS), reload, NULL);
     if (h.stats)
         later(between(0, SECOND), read_stats, NULL);
     later(between(1, 15) * SECOND, calm, NULL);
