@@ -87,7 +87,8 @@ static void write_conf(bool another)
 
 static void choose_weather(void)
 {
-    weather = (struct weather){.delay_most = between(0, chance(200) ? 50 * MS : 2 * MS), .no_name = chance(500) ? 100 : 0};
+    weather = (struct weather){.delay_most = between(0, chance(200) ? 50 * MS : 2 * MS)};
+    weather.no_name = chance(500) ? 100 : 0;
     weather.cut = chance(500) ? pick(600) : 0;
     weather.slow_turn = chance(200) ? pick(20) : 0;
     weather.interrupted = chance(300) ? pick(40) : 0;
@@ -289,14 +290,13 @@ void history_run(void)
     bool troubled = chance(850);
     servers_begin(h.memcached, h.servers, h.workers == 1 && h.output == 0, h.password);
     truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject || h.reloads);
-    h.shortage = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024 ||
-                 h.output > 0;
+    bool few = weather.no_watch > 0 || weather.no_socket > 0 || h.fds < 1024;      /* some may wait outside */
+    h.shortage = few || weather.no_memory > 0 || h.memory > 0 || h.output > 0;
     bool large = h.timeout >= SECOND && (h.memory > 0 || chance(300));
     /* Where the process is not held up, and nothing large is on its way, answers are there in time. */
     h.patience = h.timeout + (weather.slow_turn > 0 || large ? 3 * SECOND : 300 * MS + 50 * weather.delay_most);
     struct manners manners = {.memcached = h.memcached, .may_be_closed = h.shortage,
-                              .password = h.password,
-                              .patience = h.fds < 1024 || weather.no_socket > 0 || weather.no_watch > 0 ? 0 : h.patience,
+                              .password = h.password, .patience = few ? 0 : h.patience,
                               .pad_most = large ? 200000 : 3000,
                               .large = large && chance(500) ? 300 : 30,
                               .hello = h.memcached || chance(500) ? 0 : chance(500) ? 10 : 100};
