@@ -5918,7 +5918,12 @@ static const char *socket_text(int fd, bool other, char to[SOCKET_TEXT])
 }
 
 /* `shared`: by several sockets.  `first`: by ours only, and this is the first of them. */
-struct listening { int backlog; bool shared, first; unsigned mode; };
+struct listening {
+    int      backlog;
+    bool     shared, first;
+    unsigned mode;
+    const struct pool_fields *conf;         /* what those who connect are set to; NULL: nothing */
+};
 
 /* A socket that listens on `a`; -1 and errno. */
 static int socket_listen(const struct address *a, struct listening how)
@@ -5930,6 +5935,8 @@ static int socket_listen(const struct address *a, struct listening how)
     int fd = socket(a->is.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd == -1)
         return -1;
+    if (how.conf != NULL)
+        socket_tune(fd, how.conf);
     bool ok = (path || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0) &&
               (path || !how.shared || how.first || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0) &&
               bind(fd, (const struct sockaddr *)&a->is, a->len) == 0 &&
@@ -6869,7 +6876,8 @@ static void lookup_send(struct resolver *r, struct lookup *l)
             (void)!sendto(r->fd, question, len, 0, (const struct sockaddr *)&r->server[i].is, r->server[i].len);
         l->question[which].open = l->question[which].open && len > 0;
     }
-    l->due = clock_ms() + r->timeout_ms / r->attempts;
+    bool open = l->question[0].open || l->question[1].open;        /* else DNS cannot be asked for such a name */
+    l->due = clock_ms() + (open ? r->timeout_ms / r->attempts : 0);
 }
 
 /* Ask for the name, in the domain that is its turn.  Ids are such that nobody guesses them. */
@@ -6995,7 +7003,7 @@ static void resolver_timers(struct resolver *r)
         struct lookup *l = container_of(at, struct lookup, in);
         next = at->next;
         if (!l->question[0].open && !l->question[1].open)
-            lookup_step(r, l, true);        /* DNS cannot be asked for such a name */
+            lookup_step(r, l, true);
         else if (l->due <= now && (++l->tries >= r->attempts || l->places.n > 0))
             lookup_step(r, l, false);
         else if (l->due <= now)
@@ -12570,7 +12578,7 @@ static struct door house_new_door(const struct house *h, const struct pool_conf 
 {
     const struct listen_conf *l = &p->key.listen;
     bool ours = h->workers > 1 && !p->key.reuseport;
-    struct listening how = {(int)p->key.backlog, p->key.reuseport || ours, ours && n == 0, l->mode};
+    struct listening how = {(int)p->key.backlog, p->key.reuseport || ours, ours && n == 0, l->mode, &p->key};
     struct door door = {.fd = house_bind(p->name, l->host, l->port, how)};
     struct stat st;
     if (door.fd != -1 && l->port == 0 && lstat(l->host, &st) == 0) {

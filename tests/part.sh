@@ -63,7 +63,7 @@ chaos)   run pytests nutproxy 1 chaos ;;
 apps)    sh tests/clients/install.sh
          run pytests nutproxy 1 apps ;;
 beside)  run pytests nutproxy 1 routing beside consumers convert ;;
-poll)    run pytests build/poll 1 redis memcached failure process reload flow workers today ;;
+poll)    run pytests build/poll 1 redis memcached failure process reload flow workers today health ;;
 asan)    run pytests build/asan 3 redis memcached failure process reload flow convert workers today names security \
              limits health chaos ;;
 tsan)    run pytests build/tsan 4 chaos workers

@@ -17,25 +17,33 @@ import pytest
 from fake import SECONDS, Fake, Gone, bulk, number_servers, wire
 from nut import NUTPROXY, SLOW, free_port, pool, wait_for
 from resp import command
-from test_failure import (BOTH, CLOSED, MAYBE, NEVER, NOT_SENT, REFUSED, TIMED_OUT, alive, ask, both, fakes, gated,
-                          mortal, die_by_fin, ms, one_pool, total)
+from test_failure import (BOTH, CLOSED, MAYBE, NEVER, NOT_SENT, REFUSED, TIMED_OUT, alive, ask, die_by_fin, fakes,
+                          gated, mortal, ms, one_pool, total)
 
 __all__ = ["fakes"]                     # the fixture
-SLACK = 0.25 * SLOW                     # what this machine may be late
+# Sanitizers are slow, and test_failure shows them both protocols.
+tongues = BOTH[:1] if "asan" in os.path.basename(NUTPROXY) else BOTH
+both = pytest.mark.parametrize("tongue", tongues, ids=lambda t: t.name)
+SLACK = 0.4 * SLOW                      # what this machine may be late
 
 
 def took(began):
     return time.monotonic() - began
 
 
-def quick(condition, seconds):
-    """Whether it becomes true in so many seconds, which are not scaled."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
+def changes(proxy):
+    """Of each server of the pool alpha, by its name: how often it went down, and came back."""
+    protocol = proxy.sections["alpha"]["protocol"]
+    with wire(proxy.where("alpha")) as w:
+        if protocol == "memcached":
+            w.say(b"stats servers\r\n")
+            lines = iter(w.line, b"END\r\n")
+            return {words[1].decode(): (int(words[4]), int(words[5])) for words in map(bytes.split, lines)}
+        if "redis_auth" in proxy.sections["alpha"]:
+            assert w.ask("AUTH", proxy.sections["alpha"]["redis_auth"]) == b"+OK\r\n"
+        rows = re.findall(r"server\d+:state=\w+,downs=(\d+),ups=(\d+),name=(\S+)", w.ask("INFO", "nutproxy").decode())
+        assert rows
+        return {name: (int(downs), int(ups)) for downs, ups, name in rows}
 
 
 # ---- connections take time
@@ -164,7 +172,7 @@ def test_who_waits_for_a_server_that_refuses_is_told_when_it_is_down(stage, tong
         for _ in range(100):                    # and now all are told at once
             assert ask(wires[0], tongue, tongue.get(b"k")) == tongue.error + REFUSED + NOT_SENT
     assert len(connects.at) <= 4 * limit + 1, "each connection tries as often as the limit says; and the probe"
-    assert proxy.stats()["alpha"]["one"]["server_downs"] == 1
+    assert changes(proxy)["one"] == (1, 0)
     for w in wires:
         w.close()
 
@@ -199,7 +207,7 @@ def test_a_server_that_drops_who_connects_is_tried_by_probes_alone(stage, tongue
                 time.sleep(0.001)
         # The first probes come sooner than the interval says.
         assert len(accepted) <= limit + 8 + 2 * took(began) / interval, len(accepted)
-        assert proxy.stats()["alpha"]["one"]["server_downs"] == 1
+        assert changes(proxy)["one"] == (1, 0)
     finally:
         over.set()
         door.shutdown(socket.SHUT_RDWR)
@@ -212,9 +220,9 @@ def test_a_server_that_drops_who_connects_is_tried_by_probes_alone(stage, tongue
 def test_each_client_of_a_connection_is_told_at_its_own_deadline(stage, fakes, tongue):
     fake = gated(fakes(protocol=tongue.name))
     fake.store = {b"slow": b"SLOW", b"k": b"RIGHT"}
-    timeout, step = 0.6 * SLOW, 0.075 * SLOW
+    timeout, step, callers = 0.6 * SLOW, 0.15 * SLOW, 5
     proxy = one_pool(stage, [fake], tongue, timeout=int(timeout * 1000))
-    wires, said = [wire(proxy.where("alpha")) for _ in range(8)], []
+    wires, said = [wire(proxy.where("alpha")) for _ in range(callers)], []
     told = {}
 
     def listen(n):
@@ -228,20 +236,18 @@ def test_each_client_of_a_connection_is_told_at_its_own_deadline(stage, fakes, t
         readers.append(threading.Thread(target=listen, args=(n,), daemon=True))
         readers[-1].start()
         time.sleep(step)
-    # The first five are told, each in its turn; then the server answers, and the others have what they asked for.
-    wait_for("the fifth to be told", lambda: 4 in told)
+    # The first two are told, each in its turn; then the server answers, and the others have what they asked for.
+    wait_for("the second to be told", lambda: 1 in told)
     fake.gate.set()
     for r in readers:
         r.join(SECONDS)
     for n, (got, after) in sorted(told.items()):
-        if n < 5:
+        if n < 2 or got != tongue.value(b"k", b"RIGHT"):
+            # If this machine was late it was too late for others, too; and never too early.
             assert got == tongue.error + TIMED_OUT + MAYBE, n
-            assert timeout - 0.02 <= after < timeout + step, "%d: told after %.3fs" % (n, after)
-        else:
-            # If this machine was late, it may have been too late.
-            assert got == tongue.value(b"k", b"RIGHT") or after >= timeout - 0.02, (n, got, after)
-    assert sum(got == tongue.value(b"k", b"RIGHT") for got, _ in told.values()) >= 1, told
-    assert len(told) == 8 and len(fake.links) == 1, "and the connection is the same"
+            assert timeout - 0.02 <= after < timeout + SLACK, "%d: told after %.3fs" % (n, after)
+    assert told[callers - 1][0] == tongue.value(b"k", b"RIGHT"), told
+    assert len(told) == callers and len(fake.links) == 1, "and the connection is the same"
     for w in wires:
         assert ask(w, tongue, tongue.get(b"k")) == tongue.value(b"k", b"RIGHT")
         w.close()
@@ -276,7 +282,7 @@ def test_the_deadline_is_for_the_whole_reply(stage, fakes, tongue):
 def test_a_client_that_is_idle_is_closed_and_who_waits_or_asks_is_not(stage, fakes, tongue):
     fake = gated(fakes(protocol=tongue.name))
     fake.store = {b"slow": b"SLOW", b"k": b"v"}
-    idle = 0.4 * SLOW
+    idle = 0.7 * SLOW
     proxy = stage.nutproxy({
         "alpha": pool([fake], tongue.name, timeout=ms(20000), client_idle_timeout=int(idle * 1000)),
         "beta": pool([fake], tongue.name, timeout=ms(20000))})
@@ -389,8 +395,9 @@ def test_no_patience_is_endless_unless_it_is_said(stage):
     proxy = stage.nutproxy({"alpha": pool([stage.redis()])})
     said = subprocess.run([NUTPROXY, "--print-config", "-c", proxy.conf], capture_output=True, text=True, check=True)
     keys = dict(re.findall(r"^;? ?(\w+) = (\S+)$", said.stdout, re.M))
-    presets = {"connect_timeout": "2000ms", "timeout": "5000ms", "client_idle_timeout": "0ms", "tcp_user_timeout": "30000ms",
-               "health_rise": "2", "eject_limit": "100", "max_queued": "65536", "tcpkeepalive": "true"}
+    presets = {"connect_timeout": "2000ms", "timeout": "5000ms", "client_idle_timeout": "0ms",
+               "tcp_user_timeout": "30000ms", "health_rise": "2", "eject_limit": "100", "max_queued": "65536",
+               "tcpkeepalive": "true"}
     assert {k: keys.get(k) for k in presets} == presets
 
 
@@ -420,10 +427,9 @@ def test_connections_that_fail_in_the_same_moment_are_one_failure(stage, fakes, 
         assert all(t.startswith(tongue.error) for t in told), told
 
     for failures in (1, 2, 3):
-        assert proxy.stats()["alpha"]["one"]["server_downs"] == 0, failures
+        assert proxy.said().count("is down") == 0, failures
         all_fail()
-    assert proxy.stats()["alpha"]["one"]["server_downs"] == 1
-    assert proxy.said().count("is down") == 1
+    assert proxy.said().count("is down") == 1 and changes(proxy)["one"] == (1, 0)
     for w in wires:
         w.close()
 
@@ -471,8 +477,7 @@ def test_a_server_that_says_that_it_is_not_well_is_passed_on_and_then_down(stage
         assert len(fake.asked(b"GET")) == asked, "it was asked"
         sick.clear()
         wait_for("it to be back", lambda: w.ask("GET", "k") == bulk(b"v"))
-    stats = [s for s in proxy.stats()["alpha"].values() if isinstance(s, dict)][0]
-    assert (stats["server_downs"], stats["server_ups"]) == (1, 1)
+    assert list(changes(proxy).values()) == [(1, 1)]
 
 
 def test_other_errors_of_a_server_say_nothing_of_its_health(stage, fakes):
@@ -484,7 +489,7 @@ def test_other_errors_of_a_server_say_nothing_of_its_health(stage, fakes):
         for error[0] in WELL:
             for _ in range(5):
                 assert w.ask("GET", "k") == error[0]
-    assert total(proxy, "server_downs") == 0 and len(fake.links) == 1
+    assert list(changes(proxy).values()) == [(0, 0)] and len(fake.links) == 1
 
 
 def goes_down_and_comes_back(stage, server, other, fall, rise, refusal):
@@ -507,8 +512,7 @@ def goes_down_and_comes_back(stage, server, other, fall, rise, refusal):
             assert len(told) < 10, told
             time.sleep(PACE)
         assert any(v.startswith(refusal) for v in told), told
-        stats = proxy.stats()["alpha"]
-        assert stats["server_ejects"] == 1 and stats["one"]["server_downs"] == 1
+        assert proxy.stats()["alpha"]["server_ejects"] == 1 and changes(proxy) == {"one": (1, 0), "two": (0, 0)}
         told = []
         rise()
         began = time.monotonic()
@@ -519,9 +523,8 @@ def goes_down_and_comes_back(stage, server, other, fall, rise, refusal):
             return got == whole
         wait_for("the keys to be home", home)
         back = took(began)
-    stats = proxy.stats()["alpha"]
     assert not told, "an error while it came back: %s" % told[:3]
-    assert (stats["one"]["server_downs"], stats["one"]["server_ups"], stats["two"]["server_downs"]) == (1, 1, 0)
+    assert changes(proxy) == {"one": (1, 1), "two": (0, 0)}
     return back
 
 
@@ -602,7 +605,7 @@ def test_a_server_is_back_after_as_many_good_probes_in_a_row_as_health_rise_says
         script[:] = ([True] * (rise - 1) + [False]) * 2
         wait_for("them to be asked for", lambda: not script)
         wait_for("one more", lambda n=len(probed): len(probed) > n)
-        assert proxy.stats()["alpha"][fake_name(fake)]["server_ups"] == 0
+        assert list(changes(proxy).values()) == [(1, 0)]
         assert ask(w, tongue, tongue.get(b"k")).endswith(NOT_SENT)
         healthy.set()
         since, before, served_after[:] = time.monotonic(), len(probed), []
@@ -611,12 +614,7 @@ def test_a_server_is_back_after_as_many_good_probes_in_a_row_as_health_rise_says
         # One may have been on its way.
         assert rise <= served_after[0] - before <= rise + 1, (before, served_after)
         assert all(b - a <= interval + SLACK for a, b in zip(probed, probed[1:])), "it was not probed often enough"
-    stats = proxy.stats()["alpha"][fake_name(fake)]
-    assert (stats["server_downs"], stats["server_ups"]) == (1, 1)
-
-
-def fake_name(fake):
-    return "%s:%d" % (fake.host, fake.port)
+    assert list(changes(proxy).values()) == [(1, 1)]
 
 
 @both
@@ -632,7 +630,7 @@ def test_a_server_that_flaps_is_taken_back_later_and_later(stage, fakes, tongue)
     with wire(proxy.where("alpha")) as w:
         for ups in range(1, 7):
             assert ask(w, tongue, tongue.get(b"k")).endswith(MAYBE)
-            wait_for("it to be back", lambda: proxy.stats()["alpha"][fake_name(fake)]["server_ups"] == ups, 20)
+            wait_for("it to be back", lambda: proxy.said().count(" is up") == ups, 20)
     probes = "".join("p" if words == probe_of(tongue) else "|" for words in fake.seen).split("|")[1:]
     assert [len(p) for p in probes] == [rise * n for n in (1, 2, 4, 8, 16, 16)]
 
@@ -673,7 +671,7 @@ def test_no_more_servers_are_ejected_at_once_than_eject_limit_says(stage, limit,
             servers[n].kill()
             dead.append(n)
             mine = [k for k in keys if before[k] == bulk(b"%02d" % n)]
-            wait_for("it to be down", lambda: (w.ask("GET", mine[0]), proxy.stats()["alpha"][names[n]]["server_downs"])[1])
+            wait_for("it to be down", lambda: (w.ask("GET", mine[0]), changes(proxy)[names[n]] == (1, 0))[1])
             began, after = time.monotonic(), places()
             assert took(began) < SLACK, "who is down is not waited for"
             for k in keys:
@@ -683,15 +681,14 @@ def test_no_more_servers_are_ejected_at_once_than_eject_limit_says(stage, limit,
                     assert after[k] in [bulk(b"%02d" % s) for s in range(4) if s not in dead], after[k]
                 else:
                     assert after[k].startswith(b"-") and after[k].endswith(NOT_SENT), after[k]
-        stats = proxy.stats()["alpha"]
-        assert stats["server_ejects"] == min(3, most)
-        assert [stats[name]["server_downs"] for name in names] == [1, 1, 1, 0]
+        assert proxy.stats()["alpha"]["server_ejects"] == min(3, most)
+        assert [changes(proxy)[name] for name in names] == [(1, 0)] * 3 + [(0, 0)]
         assert proxy.said().count("and ejected") == min(3, most) and proxy.said().count(" is down") == 3
         for n in range(3):
             servers[n].start()
         number_servers(servers, keys)
         wait_for("all keys to come home", lambda: places() == whole)
-        assert [proxy.stats()["alpha"][name]["server_ups"] for name in names] == [1, 1, 1, 0]
+        assert [changes(proxy)[name] for name in names] == [(1, 1)] * 3 + [(0, 0)]
 
 
 @pytest.mark.parametrize("workers", (1, 3), ids=str)
@@ -714,16 +711,15 @@ def test_each_change_is_one_line_of_the_log_and_one_count_however_many_workers_f
     for round in range(1, 4):
         assert not [got for got in all_ask() if got.startswith(tongue.error)]
         fake.down()
-        wait_for("it to be down", lambda: (all_ask(), proxy.stats()["alpha"]["one"]["server_downs"])[1] == round)
+        wait_for("it to be down", lambda: (all_ask(), changes(proxy)["one"])[1] == (round, round - 1))
         for _ in range(3):
             all_ask()
         fake.up()
-        wait_for("it to be up", lambda: proxy.stats()["alpha"]["one"]["server_ups"] == round)
+        wait_for("it to be up", lambda: changes(proxy)["one"] == (round, round))
         wait_for("all to know it", lambda: not [x for x in all_ask() if x.startswith(tongue.error)])
         said = proxy.said()
         assert (said.count(" is down"), said.count(" is up")) == (round, round), said[-2000:]
-    stats = proxy.stats()["alpha"]
-    assert (stats["one"]["server_downs"], stats["one"]["server_ups"]) == (3, 3)
-    assert (stats["two"]["server_downs"], stats["two"]["server_ups"]) == (0, 0)
+    for _ in range(3 * workers):                # whichever worker is asked
+        assert changes(proxy) == {"one": (3, 3), "two": (0, 0)}
     for w in wires:
         w.close()

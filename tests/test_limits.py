@@ -4,7 +4,6 @@ whoever asks for little is served all the while.
 
 ENFILE and the other errors of accept are strace's: they come in the place of the system call.
 """
-import errno
 import os
 import random
 import re
@@ -27,7 +26,7 @@ SANITIZED = "asan" in os.path.basename(NUTPROXY)
 FEWER = 5 if SANITIZED else 1           # sanitizers: so many times fewer connections and bytes
 SETTLE_KIB = 1536                       # what may stay of a peak: half used pages, shelves of those who stay
 
-SIZES = ((64, 1), (128, 2))             # max_memory in MiB, workers
+SIZES = ((64, 1), (128, 2))[:1 if SANITIZED else 2]         # max_memory in MiB, workers
 sizes = pytest.mark.parametrize("mib, workers", SIZES, ids=lambda x: str(x))
 both = pytest.mark.parametrize("protocol", ("redis", "memcached"))
 
@@ -439,7 +438,7 @@ def test_requests_without_end_from_many_clients_stay_within_the_bound(stage, mib
         small.goes_on()
 
 
-@pytest.mark.parametrize("mib, workers", ((64, 1), (64, 2)), ids=str)
+@sizes
 def test_a_million_words_that_come_slowly_from_many_clients_stay_within_the_bound(stage, mib, workers):
     """Words without bytes: what is noted for each is more than what came."""
     proxy = limited(stage, [stage.redis()], mib=mib, workers=workers)
@@ -530,7 +529,8 @@ def test_a_reply_without_end_ends_at_its_deadline_or_limit_and_costs_only_its_cl
                             size, got, c.held = size + len(c.held), (got + c.held)[-300:], b""
                     except Gone:
                         pass
-                    assert time.monotonic() - began < 6 * SLOW, "%s: told after %.1fs" % (name, time.monotonic() - began)
+                    seconds = time.monotonic() - began
+                    assert seconds < 6 * SLOW, "%s: told after %.1fs" % (name, seconds)
                     # An error whole, or the beginning of the reply and then the end of the connection.
                     assert size > 300 or got == b"" or got.startswith((error, b"VALUE")), (name, got[:100])
             # Both servers are asked again as soon as they behave.
@@ -703,7 +703,6 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
     """The limit falls while the process runs, so that accept itself fails."""
     proxy = stage.nutproxy({"nutproxy": {"workers": workers}, "alpha": pool([getattr(stage, protocol)()], protocol,
                                                                             preconnect=True)})
-    refusal = texts(protocol)[0]
     wait_for("who looked whether it listens to be gone", lambda: clients(proxy) == 0)
     before = settled_descriptors(proxy)
     room = 12
@@ -733,7 +732,6 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
             inside += welcome
             told += refused
             assert welcome or refused, "nobody moves: %d wait" % len(newcomers)
-        assert refusal.decode().strip() not in ("",)
         for w in inside:
             w.close()
         wait_for("all to be gone", lambda: proxy.descriptors() <= before)
@@ -777,7 +775,6 @@ ACCEPT_ERRORS = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPROT
                  "EHOSTUNREACH", "ETIMEDOUT", "ENOPROTOOPT")
 
 
-@pytest.mark.skipif(SANITIZED, reason="strace and the leak check cannot both trace it")
 def test_no_error_of_accept_closes_the_door(stage):
     """strace lets accept fail in each way; clients wait meanwhile, and come in when it is over."""
     proxy = stage.nutproxy({"alpha": pool([stage.redis()])})

@@ -586,10 +586,15 @@ def test_names_that_hang_delay_nobody(town):
         assert {frame[:5] for frame in slow.frames(len(KEYS))} == {b"-ERR "}
 
 
-def test_it_stops_at_once_while_names_hang(town):
-    town.zone["hang.test"] = silence
-    proxy = town.one("hang.test", etc=Etc(town.stage, town.dns, more="options timeout:5 attempts:5\n"), preconnect=True)
-    wait_for("the lookup", lambda: town.dns.times("hang.test"))
+@pytest.mark.parametrize("answers", [True, False], ids=["answers come", "nobody answers"])
+def test_it_stops_at_once_while_names_are_looked_up(town, answers):
+    """Which goes on while everything is given back: with answers all the time, and questions asked again."""
+    names = ["n%d.test" % i for i in range(300)]
+    for i, name in enumerate(names):
+        town.zone[name] = late(0.001 + 0.002 * (i % 100), addresses(town.host(1))) if answers else silence
+    etc = Etc(town.stage, town.dns, more="options timeout:1 attempts:9\n")
+    proxy = town.one(*names, etc=etc, preconnect=True, workers=2)
+    wait_for("the lookups", lambda: town.dns.times(names[40]))
     began = time.monotonic()
     assert proxy.stop() == 0
     assert time.monotonic() - began < 1.5 * SLOW

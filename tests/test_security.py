@@ -759,6 +759,7 @@ def test_where_that_user_may_not_write_it_serves_and_stops_all_the_same(stage):
             size = os.path.getsize(log)
             proxy.signal(signal.SIGHUP)
             wait_for("the log to go on", lambda: os.path.getsize(log) > size)
+            assert os.stat(log).st_uid == NOBODY, "or it could not be opened again"
             assert w.ask("PING") == b"+PONG\r\n"
         assert proxy.stop() == 0
 
