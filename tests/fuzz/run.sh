@@ -31,6 +31,7 @@ runs() {  # how often target $1 is run: a few seconds
     resp_request)          echo 12000 ;;
     stats | yaml | dns)    echo 6000 ;;
     ini)                   echo 3000 ;;
+    conversation)          echo 500 ;;
     *)                     echo 2000 ;;
     esac
 }
