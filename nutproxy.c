@@ -10995,10 +10995,11 @@ static void pool_preconnect(struct pool *pool)
 static void part_give_up(struct part *p)
 {
     struct lane *lane = p->lane;
+    int why = lane->waits && p->server->retries > 0 ? p->server->why : ETIMEDOUT;   /* it was tried, and failed */
     must(p == lane->first);
     nut_queue_drop(&p->server->pool->loop->mem, lane_queue(lane), p->len);
     lane_cut(lane);
-    part_fail(p, ETIMEDOUT, true);
+    part_fail(p, why, true);
 }
 
 /* A part's time is up: its client is told.  The others on the lane have their
