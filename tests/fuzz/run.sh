@@ -26,21 +26,12 @@ passed=0 failed=0
 
 runs() {  # how often target $1 is run: a few seconds
     case $1 in
-<<<<<<< HEAD
     resp_reply | mc_reply) echo 100000 ;;
     merge | mc_request)    echo 25000 ;;
     resp_request)          echo 10000 ;;
     stats | yaml | dns)    echo 5000 ;;
     ini)                   echo 2500 ;;
     conversation)          echo 1000 ;;
-=======
-    resp_reply | mc_reply) echo 150000 ;;
-    merge | mc_request)    echo 30000 ;;
-    resp_request)          echo 12000 ;;
-    stats | yaml | dns)    echo 6000 ;;
-    ini)                   echo 3000 ;;
-    conversation)          echo 500 ;;
->>>>>>> dcc6504a8ba664798b743b4be9c3e677c61a6976
     *)                     echo 2000 ;;
     esac
 }
