@@ -719,7 +719,8 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
             w.say(texts(protocol)[1])
         told, inside, waiting = sort_out(crowd, protocol)
         assert len(told) >= 1, "nobody was told"
-        assert room - 4 * workers <= len(inside) <= room, len(inside)
+        # The spare one that a worker gives up for a moment may go to a client of another worker.
+        assert room - 4 * workers <= len(inside) < room + workers, len(inside)
         began = cpu_seconds(proxy)
         time.sleep(0.5)                         # it is idleness that is measured
         assert cpu_seconds(proxy) - began < 0.3, "it spins"
