@@ -937,7 +937,7 @@ enum shape { KEYS, TOUCHES, BLOCK, CAS, DELETE, DELTA, EXPTIME, FREE, NUMERAL, M
  * right when the program starts. */
 struct command {
     int8_t   arity, first, last, step;
-    unsigned keys : 4, way : 4, merge : 4, access : 2;      /* enum keys, way ... */
+    unsigned keys : 4, way : 4, merge : 4, access : 2, unused : 18;     /* enum keys, way ... */
 };
 
 struct verb {
@@ -953,7 +953,7 @@ struct own_command {
     struct command row;
     uint16_t       of;                  /* which row of the table it is another name of, and 1; or 0 */
     uint8_t        len;
-    char           name[NUT_NAME_MAX];  /* in capitals */
+    char           name[NUT_NAME_MAX + 2];      /* in capitals, and no gap behind it: see own_same */
 };
 
 /* The commands of a pool: those of the table, and its own before them.  A command is
