@@ -778,6 +778,7 @@ def sort_out(crowd, protocol):
 
 ACCEPT_ERRORS = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPROTO", "EPERM", "ENETDOWN", "EINTR",
                  "EHOSTUNREACH", "ETIMEDOUT", "ENOPROTOOPT")
+AT_ONCE = ("ECONNABORTED", "EINTR")     # after these it is tried again at once
 
 
 def test_no_error_of_accept_closes_the_door(stage):
@@ -793,7 +794,8 @@ def test_no_error_of_accept_closes_the_door(stage):
                 w.say(command("PING"))
                 began = cpu_seconds(proxy)
                 assert not select.select([w.sock], [], [], 0.25 * SLOW)[0], name
-                assert proxy.child.poll() is None and cpu_seconds(proxy) - began < 0.2, "%s: it spins" % name
+                spins = cpu_seconds(proxy) - began > 0.1 * SLOW and name not in AT_ONCE
+                assert proxy.child.poll() is None and not spins, "%s: it spins" % name
                 tracer.terminate()
                 tracer.wait()
                 assert w.frame() == b"+PONG\r\n", name
