@@ -10912,11 +10912,11 @@ static void pool_door(struct watch *w, uint32_t sees)
         int why = errno;
         if ((why == EMFILE || why == ENFILE) && pool_turn_away(pool))
             continue;
-        if (why == EMFILE || why == ENFILE || why == ENOBUFS || why == ENOMEM)
+        if (why == EINTR || why == ECONNABORTED)
+            continue;
+        if (why != EAGAIN)                  /* whatever it is: asked at once it would be so again */
             pool_shut_door(pool, why);
-        errno = why;
-        if (errno != EINTR && errno != ECONNABORTED)
-            return;
+        return;
     }
 }
 
