@@ -10995,10 +10995,11 @@ static void pool_preconnect(struct pool *pool)
 static void part_give_up(struct part *p)
 {
     struct lane *lane = p->lane;
+    int why = lane->waits && p->server->retries > 0 ? p->server->why : ETIMEDOUT;   /* it was tried, and failed */
     must(p == lane->first);
     nut_queue_drop(&p->server->pool->loop->mem, lane_queue(lane), p->len);
     lane_cut(lane);
-    part_fail(p, ETIMEDOUT, true);
+    part_fail(p, why, true);
 }
 
 /* A part's time is up: its client is told.  The others on the lane have their
@@ -13483,8 +13484,9 @@ static void house_post(struct watch *watch, uint32_t sees)
         house_reload(h);
 }
 
-/* Signals are read like anything else; the threads that follow inherit the mask. */
-static bool house_signals(struct house *h)
+/* Signals are read like anything else, and wait until then: who sees our doors may send
+ * one.  The threads that follow inherit the mask. */
+static void house_hold_signals(struct house *h)
 {
     static const int ours[] = {SIGINT, SIGTERM, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
     sigset_t set;
@@ -13494,7 +13496,7 @@ static bool house_signals(struct house *h)
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     sigaddset(&set, SIGPIPE);               /* and never read: who writes is told EPIPE */
     h->signals = (struct watch){.ready = house_signal, .loop = &h->loop, .fd = fd};
-    return fd != -1 && pthread_sigmask(SIG_BLOCK, &set, NULL) == 0 && watch_for(&h->signals, SEES_IN);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 static bool house_threads(struct house *h)
@@ -13512,7 +13514,7 @@ static bool house_open(struct house *h)
 {
     struct mem *m = &h->loop.mem;
     if (!loop_open(&h->loop, SIZE_MAX) || !mailbox_open(&h->box, EFD_NONBLOCK) ||
-        !house_signals(h))
+        !watch_for(&h->signals, SEES_IN))
         return false;
     resolver_open(&h->resolver);
     if (!mailbox_open(&h->resolver.box, EFD_NONBLOCK))
@@ -13578,6 +13580,7 @@ static int house_main(struct house *h)
     h->setup->fd_most = house_descriptors(h, &h->setup->conf);
     if (h->options.daemonize)
         umask(0);                           /* as twemproxy's daemon: its sockets are for everybody */
+    house_hold_signals(h);
     bool ok = house_listen_stats(h) && house_listen(h, h->setup, NULL);
     if (ok && h->options.daemonize && !house_daemonize()) {
         say("nutproxy: cannot become a daemon: %s\n", strerror(errno));

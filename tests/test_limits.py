@@ -320,7 +320,11 @@ def test_reading_pauses_above_the_mark_and_goes_on_below_it(stage, fakes):
     total, value = 96 * MIB, b"v" * 16000
     count = total // len(value)
     with Watched(proxy):
-        t = Talker(proxy.where("alpha"), b"".join(command("SET", "k", value) for _ in range(count)), b"+OK\r\n" * count)
+        gate.set()                              # until it is known that its replies are short
+        t = Talker(proxy.where("alpha"), command("SET", "k", "v") * 500, b"+OK\r\n" * 500)
+        converse([t], 30)
+        gate.clear()
+        t.begin(command("SET", "k", value) * count, b"+OK\r\n" * count)
         before = proxy.rss_kib()
         converse([t], 30, reading=False)
         assert t.sent < total / 2, "%d bytes, and nobody has taken them" % t.sent

@@ -47,13 +47,12 @@ struct client {
 static struct {
     struct manners manners;
     struct client *first;
-    uint32_t       open, keys;
+    uint32_t       keys;
     uint64_t       answered;
     struct client *good;
 } all;
 
 uint64_t clients_answered(void) { return all.answered; }
-uint32_t clients_open(void) { return all.open; }
 
 static bool is_counter(uint32_t key) { return key % 4 == 3; }
 
@@ -64,7 +63,6 @@ static void client_die(struct client *c)
     if (c->dead)
         return;
     c->dead = true;
-    all.open--;
     note("client is gone", c->number, c->open);
 }
 
@@ -242,14 +240,15 @@ static void make_mc_keys(struct client *c, struct request *r, struct buf *b)
 }
 
 static const char *const mc_misspoken[] = {"set key:1 0 0 99999999999\r\n", "ms key:1 99999999999\r\n"};
-static const char *const mc_wrong[] = {"nothing\r\n", "get\r\n", "touch key:1 x\r\n", "incr key:1 x\r\n", "mg key:1 v v\r\n"};
+static const char *const mc_wrong[] = {"nothing\r\n", "get\r\n", "touch key:1 x\r\n", "incr key:1 x\r\n",
+                                      "mg key:1 v v\r\n"};
 
 static void make_memcached(struct client *c, struct request *r, struct buf *b)
 {
     static const enum kind kinds[] = {MC_GET, MC_GET, MC_GET, MC_GET, MC_SET, MC_SET, MC_SET, MC_ADD, MC_INCR, MC_INCR,
                                       MC_DELETE, MC_MG, MC_MG, MC_MS, MC_MD, MC_MN};
-    static const enum did dids[] = {DID_READ, DID_WRITE, DID_COUNT, DID_WRITE, DID_COUNT, DID_DELETE, DID_READ, DID_WRITE,
-                                    DID_DELETE};
+    static const enum did dids[] = {DID_READ, DID_WRITE, DID_COUNT, DID_WRITE, DID_COUNT, DID_DELETE, DID_READ,
+                                    DID_WRITE, DID_DELETE};
     r->kind = kinds[pick(16)];
     if (c->unique_key < KEYS_MOST && chance(500))
         r->kind = MC_CAS;
@@ -306,7 +305,8 @@ static void client_make(struct client *c)
     c->last_word = r->kind == QUIT || r->kind == MISSPOKEN || r->kind == MC_QUIT || r->kind == MC_MISSPOKEN;
     if (r->kind != MISSPOKEN || chance(500))
         return;
-    for (uint32_t i = pick(2000); i > 0; i--, c->put += 11)     /* it does not hear at once that it is not listened to */
+    /* It does not hear at once that it is not listened to. */
+    for (uint32_t i = pick(2000); i > 0; i--, c->put += 11)
         buf_text(&c->out, "and so on\r\n");
 }
 
@@ -620,7 +620,8 @@ static size_t mc_values(struct client *c, const struct request *r, struct text t
                 if (pass == 1)
                     truth_read(c->number, r->key[k], NULL, 0, r->asked);
             if (k >= r->keys)
-                broken("client %u is told a value that it has not asked for, or not in that order: %s", c->number, head);
+                broken("client %u is told a value that it has not asked for, or not in that order: %s", c->number,
+                       head);
             if (pass == 1)
                 truth_read(c->number, r->key[k], value.at, value.len, r->asked);
             if (pass == 1 && unique != NULL && !is_counter(r->key[k])) {
@@ -706,8 +707,7 @@ static bool mc_is_for(const struct request *r, struct text line)
         return text_begins(line, "MN");
     if (r->kind == MC_MG)
         return text_has(line, opaque);
-    return !text_begins(line, "HD") && !text_begins(line, "MN") && !text_begins(line, "VA") && !text_begins(line, "EN") &&
-           (text_begins(line, "NF") || text_begins(line, "NS"));
+    return text_begins(line, "NF") || text_begins(line, "NS");
 }
 
 static size_t mc_reply(struct client *c, struct text t)
@@ -828,7 +828,6 @@ static struct client *client_new(uint32_t number)
     c->unique_key = KEYS_MOST;
     c->next = all.first;
     all.first = c;
-    all.open++;
     end_own(end, c, client_ready);
     tell("client %u comes", number);
     if (all.manners.password) {

@@ -87,7 +87,8 @@ static void write_conf(bool another)
 
 static void choose_weather(void)
 {
-    weather = (struct weather){.delay_most = between(0, chance(200) ? 50 * MS : 2 * MS), .no_name = chance(500) ? 100 : 0};
+    weather = (struct weather){.delay_most = between(0, chance(200) ? 50 * MS : 2 * MS)};
+    weather.no_name = chance(500) ? 100 : 0;
     weather.cut = chance(500) ? pick(600) : 0;
     weather.slow_turn = chance(200) ? pick(20) : 0;
     weather.interrupted = chance(300) ? pick(40) : 0;
@@ -138,7 +139,7 @@ static void reload(void *of)
         return;
     write_conf(true);
     kernel_signal(SIGUSR1);
-    later(between(1 * MS, chance(500) ? 50 * MS : 4 * SECOND), reload, NULL);
+    later(between(1 * MS, chance(700) ? 50 * MS : 4 * SECOND), reload, NULL);
 }
 
 /* ---- who reads the stats */
@@ -266,15 +267,15 @@ static void choose(void)
     h.keys = 4 + pick(KEYS_MOST - 4);
     h.clients = 1 + pick(chance(200) ? CLIENTS_MOST - 2 : 12);
     h.eject = chance(400);
-    h.reloads = chance(150);
+    h.reloads = chance(200);
     h.stats = chance(150);
-    h.output = chance(50) ? 1000 + pick(100000) : 0;
+    h.output = chance(50) ? (64 << 10) + pick(100000) : 0;
     h.password = !h.memcached && chance(150);
     h.hash = hashes[pick(4)];
     h.spread = chance(700) ? "ketama" : "modula";
     h.timeout = any_of(timeouts, 5) * (uint64_t)MS;
     h.lanes = chance(700) ? 1 : 1 + pick(3);
-    h.loses = h.workers == 1 && h.lanes == 1 && chance(300);
+    h.loses = h.workers == 1 && h.lanes == 1 && h.output == 0 && chance(300);
     h.memory = chance(150) ? (size_t)between(1, 4) * h.workers << 20 : 0;
     h.fds = chance(100) ? (int)(2 * (32 + h.workers * h.servers * (2 * h.lanes + 1)) + pick(20)) : 1024;
 }
@@ -287,16 +288,15 @@ void history_run(void)
     choose();
     choose_weather();
     bool troubled = chance(850);
-    servers_begin(h.memcached, h.servers, h.workers == 1, h.password);
+    servers_begin(h.memcached, h.servers, h.workers == 1 && h.output == 0, h.password);
     truth_begin(h.servers, h.keys, CLIENTS_MOST, h.eject || h.reloads);
-    h.shortage = weather.no_memory > 0 || weather.no_watch > 0 || weather.no_socket > 0 || h.memory > 0 || h.fds < 1024 ||
-                 h.output > 0;
+    bool few = weather.no_watch > 0 || weather.no_socket > 0 || h.fds < 1024;      /* some may wait outside */
+    h.shortage = few || weather.no_memory > 0 || h.memory > 0 || h.output > 0;
     bool large = h.timeout >= SECOND && (h.memory > 0 || chance(300));
     /* Where the process is not held up, and nothing large is on its way, answers are there in time. */
     h.patience = h.timeout + (weather.slow_turn > 0 || large ? 3 * SECOND : 300 * MS + 50 * weather.delay_most);
     struct manners manners = {.memcached = h.memcached, .may_be_closed = h.shortage,
-                              .password = h.password,
-                              .patience = h.fds < 1024 || weather.no_socket > 0 || weather.no_watch > 0 ? 0 : h.patience,
+                              .password = h.password, .patience = few ? 0 : h.patience,
                               .pad_most = large ? 200000 : 3000,
                               .large = large && chance(500) ? 300 : 30,
                               .hello = h.memcached || chance(500) ? 0 : chance(500) ? 10 : 100};
@@ -308,7 +308,7 @@ void history_run(void)
     if (troubled)
         later(between(0, 200 * MS), trouble, NULL);
     if (h.reloads)
-        later(between(0, SECOND), reload, NULL);
+        later(between(0, 100 * MS), reload, NULL);
     if (h.stats)
         later(between(0, SECOND), read_stats, NULL);
     later(between(1, 15) * SECOND, calm, NULL);

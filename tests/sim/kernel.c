@@ -483,7 +483,7 @@ int sim_pthread_detach(pthread_t t)
 
 /* ---- memory of the process */
 
-static struct { size_t held, most; uint64_t faults; } heap;
+static struct { size_t held, most; } heap;
 static struct {
     int          fds;
     uint64_t     ids;
@@ -496,13 +496,11 @@ static struct {
 } kernel;
 
 size_t kernel_memory(void) { return heap.held; }
-uint64_t kernel_faults(void) { return heap.faults; }
 
 static bool fault(uint32_t of_1000)
 {
     if (!kernel.runs || !chance(of_1000))
         return false;
-    heap.faults++;
     activity++;
     return true;
 }
@@ -718,7 +716,10 @@ static void ends_join(struct end *a, struct end *b)
     b->peer = a;
 }
 
-static uint64_t packet_delay(void) { return between(10, chance(900) ? 10 + weather.delay_most / 16 : 10 + weather.delay_most); }
+static uint64_t packet_delay(void)
+{
+    return between(10, 10 + (chance(900) ? weather.delay_most / 16 : weather.delay_most));
+}
 
 static void end_tell(struct end *e)
 {
@@ -939,9 +940,11 @@ int sim_bind(int fd, const struct sockaddr *a, socklen_t len)
     (void)len;
     struct file *f = file_of(fd, RAW);
     f->port = a->sa_family == AF_INET ? ntohs(((const struct sockaddr_in *)(const void *)a)->sin_port) : 0;
-    for (int i = 0; i < FDS_MOST; i++)
-        if (files[i] != NULL && files[i]->kind == LISTENER && files[i]->port == f->port && !(files[i]->reuse && f->reuse))
+    for (int i = 0; i < FDS_MOST; i++) {
+        const struct file *other = files[i];
+        if (other != NULL && other->kind == LISTENER && other->port == f->port && !(other->reuse && f->reuse))
             return fail(EADDRINUSE);
+    }
     return 0;
 }
 

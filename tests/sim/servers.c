@@ -38,9 +38,7 @@ struct line {
     bool           lost;                /* nothing passes any more, and nobody is told: a firewall forgot it */
 };
 
-static struct { bool memcached, password; uint32_t n, lines, garbled; struct server server[SERVERS_MOST]; } all;
-
-uint32_t servers_garbled(void) { return all.garbled; }
+static struct { bool memcached, password; uint32_t n, lines; struct server server[SERVERS_MOST]; } all;
 
 static void line_die(struct line *l)
 {
@@ -174,7 +172,7 @@ static const char *garbage(enum did did, uint32_t keys)
     static const char *const lines[] = {"GARBAGE\r\n", "VALUE nobody 0 1\r\nx\r\nEND\r\n", "\r\n",
                                         "VALUE key:1 0 x\r\n", "HD O12345678\r\n"};
     if (all.memcached)
-        return did != DID_READ && chance(300) ? "END\r\n" : did == DID_READ && chance(300) ? "STORED\r\n" : lines[pick(5)];
+        return chance(700) ? lines[pick(5)] : did == DID_READ ? "STORED\r\n" : "END\r\n";
     return did == DID_READ && keys > 1 && chance(500) ? items[pick(5)] : any[pick(5)];
 }
 
@@ -207,7 +205,6 @@ static bool line_trouble(struct line *l, enum did did, uint32_t key, uint32_t ke
     }
     if (mood == GARBLES && chance(100)) {
         const char *g = garbage(did, keys);
-        all.garbled++;
         note("garbage", l->id, 0);
         if (did == DID_READ && chance(300))
             line_garble_long(l, key);

@@ -76,7 +76,6 @@ int  kernel_run(int (*process)(int argc, char **argv), int argc, char **argv);
 int  kernel_sockets(void);              /* connections that the process has open */
 size_t kernel_memory(void);             /* bytes that it holds of malloc */
 bool kernel_asks_names(void);           /* a lookup is under way, or was just now */
-uint64_t kernel_faults(void);           /* how often memory, a watch or a socket was denied */
 
 /* One end of a connection: of the process (which has a descriptor), or of the world. */
 struct end;
@@ -172,7 +171,6 @@ void server_be(uint32_t n, enum mood mood);
 bool servers_are_named(void);           /* one of them at least has a name that must be looked up */
 void server_restart(uint32_t n);        /* empty */
 void server_rename(uint32_t n, bool well);
-uint32_t servers_garbled(void);         /* how many replies were garbled so far */
 const char *server_place(uint32_t n);   /* as the configuration has it */
 void servers_end(void);
 extern const char *const mood_names[MOODS];
@@ -192,7 +190,6 @@ void client_tour(uint32_t number);      /* it asks for each key, once */
 void clients_good(uint32_t number);     /* one whose requests must all be answered well */
 bool clients_are_well(void);            /* it has had all it asked for */
 void clients_expect(uint64_t patience, bool may_be_closed);
-uint32_t clients_open(void);
 void clients_leave(void);               /* all close */
 uint64_t clients_answered(void);
 

@@ -141,7 +141,8 @@ void truth_unsent(struct value *v)
 {
     v->not_sent = true;
     if (v->server != -1)
-        broken("a client was told that a write of %s was not sent, and server %d has done it", key_text(v->key), v->server);
+        broken("a client was told that a write of %s was not sent, and server %d has done it", key_text(v->key),
+               v->server);
 }
 
 void truth_did(int server, enum did did, uint32_t key)
@@ -230,7 +231,10 @@ const char *truth_get(int server, uint32_t key, size_t *len)
     return k->last[server] == -1 ? NULL : entry_text(&k->entry[k->last[server]], number, len);
 }
 
-uint64_t truth_unique(int server, uint32_t key) { return (uint64_t)(truth.key[key].last[server] + 1) * 8 + (uint64_t)server; }
+uint64_t truth_unique(int server, uint32_t key)
+{
+    return (uint64_t)(truth.key[key].last[server] + 1) * SERVERS_MOST + (uint64_t)server;
+}
 
 uint32_t truth_error(int server, enum did did, uint32_t key)
 {
@@ -287,8 +291,9 @@ void truth_read(uint32_t client, uint32_t key, const char *at, size_t len, uint6
             }
     }
     if (hits == 0)
-        broken("client %u reads %.60s%s of %s, which no server had since %.3f, or only before what it read or wrote last",
-               client, at == NULL ? "nothing" : at, len > 60 ? "..." : "", k->text, (double)asked / 1000);
+        broken("client %u reads %.60s%s of %s, which no server had since %.3f, or only before what it read or"
+               " wrote last", client, at == NULL ? "nothing" : at, len > 60 ? "..." : "", k->text,
+               (double)asked / 1000);
     if (hits == 1)                      /* nothing older can come from there */
         truth.floor[client][key][server] = lowest[server];
 }
