@@ -4308,8 +4308,7 @@ static bool servers_same(const struct server_list *a, const struct server_list *
 
 static bool own_same(const struct own_list *a, const struct own_list *b)
 {
-    _Static_assert(sizeof(struct own_command) == sizeof(struct command) + 3 + sizeof a->at->name,
-                   "bytes that are all set");
+    _Static_assert(sizeof *a->at == sizeof(struct command) + 3 + sizeof a->at->name, "bytes that are all set");
     return a->n == b->n && (a->n == 0 || memcmp(a->at, b->at, a->n * sizeof *a->at) == 0);
 }
 
@@ -4925,9 +4924,10 @@ static bool yaml_open(struct yaml_reader *y, struct mem *m, struct bytes text)
     if (y->to == NULL)
         return yaml_wrong(y, "out of memory");
     for (size_t n; y->pos < text.len; y->pos += n) {
-        n = yaml_character(bytes_from(text, y->pos));
-        if (n == 0)
-            return yaml_wrong(y, "a character is not UTF-8, or a control character or line end of Unicode");
+        struct bytes rest = bytes_from(text, y->pos);
+        n = yaml_character(rest);
+        if (n == 0 || starts_with(rest, lit("\xEF\xBB\xBF")))       /* libyaml passes that over where a line begins */
+            return yaml_wrong(y, "a character is not UTF-8, or a control character, line end or mark of Unicode");
         y->line += text.at[y->pos] == '\n';
     }
     y->pos = 0;
