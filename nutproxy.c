@@ -1770,7 +1770,7 @@ static const char HTTP_MEMCACHED[] = "CLIENT_ERROR HTTP is not spoken here\r\n";
 /* Whether the words are those of a line of HTTP: its request, or what Redis takes for one. */
 static bool frame_is_http(const struct frame *f)
 {
-    return (f->argc == 3 && starts_with(frame_arg(f, 2), lit("HTTP/1."))) ||
+    return (f->argc == 3 && starts_with(frame_arg(f, 2), lit("HTTP/"))) ||
            (f->argc > 0 && (same_word(frame_arg(f, 0), lit("post")) || same_word(frame_arg(f, 0), lit("host:"))));
 }
 
@@ -12833,6 +12833,8 @@ static bool house_drop_rights(const struct house *h)
         return false;
     uid_t uid = (uid_t)user.id;
     gid_t gid = (gid_t)group.id;
+    if (getuid() == uid && geteuid() == uid && getgid() == gid && uid != 0)
+        return true;                        /* that is who we are, and all that we may be */
     if (house_log(h, h->first) != NULL && fstat(logger.fd, &st) == 0 && S_ISREG(st.st_mode) &&
         fchown(logger.fd, uid, gid) == -1)
         return false;                       /* it is to be opened again */
