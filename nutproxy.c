@@ -11188,6 +11188,12 @@ static uint32_t server_place(const struct server *s, const struct places *now)
     return i;
 }
 
+/* Whether this worker is to log what all of them find out. */
+static bool server_logs_names(const struct server *s)
+{
+    return s->pool->worker->number == 0 || s->pool->conf->resolve_interval == 0;
+}
+
 /* Its name stands for these addresses now. */
 static void server_moves(struct server *s, const struct places *now)
 {
@@ -11206,8 +11212,9 @@ static void server_moves(struct server *s, const struct places *now)
         return;
     server_is_well(s);
     inet6_text(at, text, sizeof text);
-    log_of(EVENT_server_moved, s->pool->name, s->conf, "is at another address: %s",
-           text + (IN6_IS_ADDR_V4MAPPED(at) ? strlen("::ffff:") : 0));
+    if (server_logs_names(s))
+        log_of(EVENT_server_moved, s->pool->name, s->conf, "is at another address: %s",
+               text + (IN6_IS_ADDR_V4MAPPED(at) ? strlen("::ffff:") : 0));
     s->probe_at = s->pool->loop->now;       /* if it is down: there it may be up */
     server_leave(s);
 }
@@ -11224,7 +11231,7 @@ static void server_named(struct server *s)
     if (s->name.lookup.places.n > 0) {
         server_moves(s, &s->name.lookup.places);
     } else if (s->known) {
-        if (!s->kept)
+        if (!s->kept && server_logs_names(s))
             log_of(EVENT_server_unknown, s->pool->name, s->conf, "keeps its address: '%s' is not resolved any more",
                    s->conf->host);
         s->kept = true;
