@@ -3395,6 +3395,8 @@ static const char *kind_wants(enum kind kind)
     return "is empty";
 }
 
+static const char OUT_OF_RANGE[] = "is out of range";       /* which conf_take tells, too */
+
 /* A number with its unit, within the range of the row; what is wrong, or NULL. */
 static const char *conf_number(const struct key *k, struct bytes text, int64_t *out)
 {
@@ -3415,9 +3417,9 @@ static const char *conf_number(const struct key *k, struct bytes text, int64_t *
     if (digits == 0 || times == 0)
         return kind_wants(k->kind);
     if (!number_read(number, (uint64_t)(INT64_MAX / times), &n))
-        return "is out of range";
+        return OUT_OF_RANGE;
     *out = (int64_t)n * times;              /* <= INT64_MAX */
-    return *out < k->least || *out > k->most ? "is out of range" : NULL;
+    return *out < k->least || *out > k->most ? OUT_OF_RANGE : NULL;
 }
 
 /* Read a port at the end of `*text`, behind its last colon, and cut it off. */
@@ -3848,6 +3850,14 @@ static struct pool_conf *conf_pool_begin(struct conf *c, struct bytes name, int 
     return NULL;
 }
 
+static bool conf_knows(const struct key *keys, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(key_name(&keys[i]), name) == 0)
+            return true;
+    return false;
+}
+
 /* A value for a key of a pool (NULL: of the process).  `item`: one more line of
  * the list that the key is. */
 static void conf_take(struct conf *c, struct pool_conf *p, const char *name, struct bytes value, int line, bool item)
@@ -3860,7 +3870,11 @@ static void conf_take(struct conf *c, struct pool_conf *p, const char *name, str
     while (i < n && strcmp(key_name(&keys[i]), name) != 0)
         i++;
     if (i == n) {
-        if (!item)                          /* its list was told with it */
+        bool other = p == NULL ? conf_knows(pool_key, countof(pool_key), name)
+                               : conf_knows(process_key, countof(process_key), name);
+        if (!item && other)
+            conf_tell(c, line, "directive \"%s\" belongs into %s", name, p == NULL ? "a pool" : "[nutproxy]");
+        else if (!item)                     /* its list was told with it */
             conf_tell_unknown(c, line, name, keys, n);
         return;
     }
@@ -3879,6 +3893,11 @@ static void conf_take(struct conf *c, struct pool_conf *p, const char *name, str
         *text = NULL;
     }
     const char *wrong = conf_set(c, &keys[i], fields, value, line);
+    char range[80];
+    if (wrong == OUT_OF_RANGE) {
+        text_in(range, sizeof range, "%s: %lld to %lld", wrong, (long long)keys[i].least, (long long)keys[i].most);
+        wrong = range;
+    }
     if (wrong != NULL)
         conf_tell(c, line, "directive \"%s\" %s", name, wrong);
 }
@@ -4289,7 +4308,8 @@ static bool servers_same(const struct server_list *a, const struct server_list *
 
 static bool own_same(const struct own_list *a, const struct own_list *b)
 {
-    _Static_assert(sizeof(struct own_command) == sizeof(struct command) + 3 + sizeof a->at->name, "bytes that are all set");
+    _Static_assert(sizeof(struct own_command) == sizeof(struct command) + 3 + sizeof a->at->name,
+                   "bytes that are all set");
     return a->n == b->n && (a->n == 0 || memcmp(a->at, b->at, a->n * sizeof *a->at) == 0);
 }
 
@@ -5207,6 +5227,8 @@ static void pen_field(struct pen *pen, const struct key *k, const void *fields, 
         return;
     if (number_kind)
         text = value_text(k->kind, *(const int64_t *)field, number);
+    if (row == POOL_redis_auth)             /* a comment: what is printed may be used as a configuration */
+        pen_put(pen, lit("; "));
     pen_key(pen, key_name(k), row == POOL_redis_auth ? lit("********") : bytes_of(text));
     pen_put(pen, lit("\n"));
 }
@@ -7240,6 +7262,7 @@ struct server {
     bool                      known;        /* `address` is one to try */
     bool                      asked;        /* `name` is on its way */
     bool                      is_name;      /* `host` must be resolved */
+    bool                      kept;         /* ... and is not any more */
     struct name_letter        name;
     bool                      ailing;       /* something has failed since its last good reply */
     uint32_t                  failures;     /* in a row */
@@ -7252,6 +7275,7 @@ struct server {
     struct link               in_retry;     /* in pool.retry: lanes of it wait ... */
     uint64_t                  wake_at;      /* ... until then */
     uint32_t                  queued;       /* parts on its lanes */
+    uint64_t                  full_at;      /* when it was last logged that they are too many */
     uint64_t                  late_at;      /* when a timeout was last counted among them */
     int                       why;          /* the last one */
     uint64_t                  told_at;      /* when a lost connection was last logged ... */
@@ -7845,6 +7869,15 @@ static int lane_open(struct lane *lane, const struct role *role)
     return 0;
 }
 
+/* Say that a server's queue is full, once in a second. */
+static void server_tell_full(struct server *s)
+{
+    if (s->full_at != 0 && s->pool->loop->now < s->full_at + 1000)
+        return;
+    s->full_at = s->pool->loop->now;
+    log_of(EVENT_server_full, s->pool->name, s->conf, "has max_queued requests waiting: more are refused");
+}
+
 /* The lane for a client, open; NULL and *why when the server cannot be asked. */
 static struct lane *server_lane(struct server *s, uint32_t client, bool resp3, const struct role *role, int *why)
 {
@@ -7854,6 +7887,7 @@ static struct lane *server_lane(struct server *s, uint32_t client, bool resp3, c
     if (s->down)
         return NULL;
     if (s->queued >= s->pool->queue_most) {
+        server_tell_full(s);
         *why = WHY_FULL;
         return NULL;
     }
@@ -11163,6 +11197,7 @@ static void server_moves(struct server *s, const struct places *now)
     s->places = *now;
     s->place = place == now->n ? 0 : place;
     s->known = true;
+    s->kept = false;
     if (place < now->n)
         return;
     const struct in6_addr *at = &now->at[0].is;
@@ -11188,7 +11223,12 @@ static void server_named(struct server *s)
         waited = waited || s->lane[i].waits;
     if (s->name.lookup.places.n > 0) {
         server_moves(s, &s->name.lookup.places);
-    } else if (!s->known) {
+    } else if (s->known) {
+        if (!s->kept)
+            log_of(EVENT_server_unknown, s->pool->name, s->conf, "keeps its address: '%s' is not resolved any more",
+                   s->conf->host);
+        s->kept = true;
+    } else {
         why = EHOSTDOWN;
         if (!s->down)                       /* told once, not with each probe */
             log_of(EVENT_server_unknown, s->pool->name, s->conf, "has no address: '%s' is not resolved", s->conf->host);

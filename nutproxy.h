@@ -831,7 +831,8 @@
     _( server_lost,        WARN,   "a connection to a server failed, or ended with requests under way") \
     _( server_closed,      INFO,   "a server has closed a connection that had nothing to do") \
     _( server_refused,     WARN,   "a server does not take our password or database") \
-    _( server_unknown,     WARN,   "a server's name has no address") \
+    _( server_unknown,     WARN,   "a server's name has no address, or none any more") \
+    _( server_full,        WARN,   "so many requests wait for a server that more are refused") \
     _( server_moved,       NOTICE, "a server's name stands for another address") \
     _( server_late,        WARN,   "a request had no reply within timeout; those behind it are not told again") \
     _( server_down,        ERROR,  "a server failed too often: requests for it fail at once") \
