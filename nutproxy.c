@@ -1431,7 +1431,7 @@ bool nut_rings_compare(struct mem *m, const struct ring *a, uint32_t n, const st
 
 static const struct command commands[] = {
 #define ROW(name, arity, first, last, step, keys, way, merge, access) \
-    {arity, first, last, step, keys, way, merge, access},
+    {arity, first, last, step, keys, way, merge, access, 0},
     NUT_COMMANDS(ROW)
 #undef ROW
 };
@@ -1770,7 +1770,7 @@ static const char HTTP_MEMCACHED[] = "CLIENT_ERROR HTTP is not spoken here\r\n";
 /* Whether the words are those of a line of HTTP: its request, or what Redis takes for one. */
 static bool frame_is_http(const struct frame *f)
 {
-    return (f->argc == 3 && starts_with(frame_arg(f, 2), lit("HTTP/1."))) ||
+    return (f->argc == 3 && starts_with(frame_arg(f, 2), lit("HTTP/"))) ||
            (f->argc > 0 && (same_word(frame_arg(f, 0), lit("post")) || same_word(frame_arg(f, 0), lit("host:"))));
 }
 
@@ -3395,6 +3395,8 @@ static const char *kind_wants(enum kind kind)
     return "is empty";
 }
 
+static const char OUT_OF_RANGE[] = "is out of range";       /* which conf_take tells, too */
+
 /* A number with its unit, within the range of the row; what is wrong, or NULL. */
 static const char *conf_number(const struct key *k, struct bytes text, int64_t *out)
 {
@@ -3415,9 +3417,9 @@ static const char *conf_number(const struct key *k, struct bytes text, int64_t *
     if (digits == 0 || times == 0)
         return kind_wants(k->kind);
     if (!number_read(number, (uint64_t)(INT64_MAX / times), &n))
-        return "is out of range";
+        return OUT_OF_RANGE;
     *out = (int64_t)n * times;              /* <= INT64_MAX */
-    return *out < k->least || *out > k->most ? "is out of range" : NULL;
+    return *out < k->least || *out > k->most ? OUT_OF_RANGE : NULL;
 }
 
 /* Read a port at the end of `*text`, behind its last colon, and cut it off. */
@@ -3848,6 +3850,14 @@ static struct pool_conf *conf_pool_begin(struct conf *c, struct bytes name, int 
     return NULL;
 }
 
+static bool conf_knows(const struct key *keys, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(key_name(&keys[i]), name) == 0)
+            return true;
+    return false;
+}
+
 /* A value for a key of a pool (NULL: of the process).  `item`: one more line of
  * the list that the key is. */
 static void conf_take(struct conf *c, struct pool_conf *p, const char *name, struct bytes value, int line, bool item)
@@ -3860,7 +3870,11 @@ static void conf_take(struct conf *c, struct pool_conf *p, const char *name, str
     while (i < n && strcmp(key_name(&keys[i]), name) != 0)
         i++;
     if (i == n) {
-        if (!item)                          /* its list was told with it */
+        bool other = p == NULL ? conf_knows(pool_key, countof(pool_key), name)
+                               : conf_knows(process_key, countof(process_key), name);
+        if (!item && other)
+            conf_tell(c, line, "directive \"%s\" belongs into %s", name, p == NULL ? "a pool" : "[nutproxy]");
+        else if (!item)                     /* its list was told with it */
             conf_tell_unknown(c, line, name, keys, n);
         return;
     }
@@ -3879,6 +3893,11 @@ static void conf_take(struct conf *c, struct pool_conf *p, const char *name, str
         *text = NULL;
     }
     const char *wrong = conf_set(c, &keys[i], fields, value, line);
+    char range[80];
+    if (wrong == OUT_OF_RANGE) {
+        text_in(range, sizeof range, "%s: %lld to %lld", wrong, (long long)keys[i].least, (long long)keys[i].most);
+        wrong = range;
+    }
     if (wrong != NULL)
         conf_tell(c, line, "directive \"%s\" %s", name, wrong);
 }
@@ -4289,6 +4308,7 @@ static bool servers_same(const struct server_list *a, const struct server_list *
 
 static bool own_same(const struct own_list *a, const struct own_list *b)
 {
+    _Static_assert(sizeof *a->at == sizeof(struct command) + 3 + sizeof a->at->name, "bytes that are all set");
     return a->n == b->n && (a->n == 0 || memcmp(a->at, b->at, a->n * sizeof *a->at) == 0);
 }
 
@@ -4904,9 +4924,10 @@ static bool yaml_open(struct yaml_reader *y, struct mem *m, struct bytes text)
     if (y->to == NULL)
         return yaml_wrong(y, "out of memory");
     for (size_t n; y->pos < text.len; y->pos += n) {
-        n = yaml_character(bytes_from(text, y->pos));
-        if (n == 0)
-            return yaml_wrong(y, "a character is not UTF-8, or a control character or line end of Unicode");
+        struct bytes rest = bytes_from(text, y->pos);
+        n = yaml_character(rest);
+        if (n == 0 || starts_with(rest, lit("\xEF\xBB\xBF")))       /* libyaml passes that over where a line begins */
+            return yaml_wrong(y, "a character is not UTF-8, or a control character, line end or mark of Unicode");
         y->line += text.at[y->pos] == '\n';
     }
     y->pos = 0;
@@ -5206,6 +5227,8 @@ static void pen_field(struct pen *pen, const struct key *k, const void *fields, 
         return;
     if (number_kind)
         text = value_text(k->kind, *(const int64_t *)field, number);
+    if (row == POOL_redis_auth)             /* a comment: what is printed may be used as a configuration */
+        pen_put(pen, lit("; "));
     pen_key(pen, key_name(k), row == POOL_redis_auth ? lit("********") : bytes_of(text));
     pen_put(pen, lit("\n"));
 }
@@ -7239,6 +7262,7 @@ struct server {
     bool                      known;        /* `address` is one to try */
     bool                      asked;        /* `name` is on its way */
     bool                      is_name;      /* `host` must be resolved */
+    bool                      kept;         /* ... and is not any more */
     struct name_letter        name;
     bool                      ailing;       /* something has failed since its last good reply */
     uint32_t                  failures;     /* in a row */
@@ -7251,6 +7275,7 @@ struct server {
     struct link               in_retry;     /* in pool.retry: lanes of it wait ... */
     uint64_t                  wake_at;      /* ... until then */
     uint32_t                  queued;       /* parts on its lanes */
+    uint64_t                  full_at;      /* when it was last logged that they are too many */
     uint64_t                  late_at;      /* when a timeout was last counted among them */
     int                       why;          /* the last one */
     uint64_t                  told_at;      /* when a lost connection was last logged ... */
@@ -7844,6 +7869,15 @@ static int lane_open(struct lane *lane, const struct role *role)
     return 0;
 }
 
+/* Say that a server's queue is full, once in a second. */
+static void server_tell_full(struct server *s)
+{
+    if (s->full_at != 0 && s->pool->loop->now < s->full_at + 1000)
+        return;
+    s->full_at = s->pool->loop->now;
+    log_of(EVENT_server_full, s->pool->name, s->conf, "has max_queued requests waiting: more are refused");
+}
+
 /* The lane for a client, open; NULL and *why when the server cannot be asked. */
 static struct lane *server_lane(struct server *s, uint32_t client, bool resp3, const struct role *role, int *why)
 {
@@ -7853,6 +7887,7 @@ static struct lane *server_lane(struct server *s, uint32_t client, bool resp3, c
     if (s->down)
         return NULL;
     if (s->queued >= s->pool->queue_most) {
+        server_tell_full(s);
         *why = WHY_FULL;
         return NULL;
     }
@@ -10877,11 +10912,11 @@ static void pool_door(struct watch *w, uint32_t sees)
         int why = errno;
         if ((why == EMFILE || why == ENFILE) && pool_turn_away(pool))
             continue;
-        if (why == EMFILE || why == ENFILE || why == ENOBUFS || why == ENOMEM)
+        if (why == EINTR || why == ECONNABORTED)
+            continue;
+        if (why != EAGAIN)                  /* whatever it is: asked at once it would be so again */
             pool_shut_door(pool, why);
-        errno = why;
-        if (errno != EINTR && errno != ECONNABORTED)
-            return;
+        return;
     }
 }
 
@@ -10994,10 +11029,11 @@ static void pool_preconnect(struct pool *pool)
 static void part_give_up(struct part *p)
 {
     struct lane *lane = p->lane;
+    int why = lane->waits && p->server->retries > 0 ? p->server->why : ETIMEDOUT;   /* it was tried, and failed */
     must(p == lane->first);
     nut_queue_drop(&p->server->pool->loop->mem, lane_queue(lane), p->len);
     lane_cut(lane);
-    part_fail(p, ETIMEDOUT, true);
+    part_fail(p, why, true);
 }
 
 /* A part's time is up: its client is told.  The others on the lane have their
@@ -11161,6 +11197,7 @@ static void server_moves(struct server *s, const struct places *now)
     s->places = *now;
     s->place = place == now->n ? 0 : place;
     s->known = true;
+    s->kept = false;
     if (place < now->n)
         return;
     const struct in6_addr *at = &now->at[0].is;
@@ -11186,7 +11223,12 @@ static void server_named(struct server *s)
         waited = waited || s->lane[i].waits;
     if (s->name.lookup.places.n > 0) {
         server_moves(s, &s->name.lookup.places);
-    } else if (!s->known) {
+    } else if (s->known) {
+        if (!s->kept)
+            log_of(EVENT_server_unknown, s->pool->name, s->conf, "keeps its address: '%s' is not resolved any more",
+                   s->conf->host);
+        s->kept = true;
+    } else {
         why = EHOSTDOWN;
         if (!s->down)                       /* told once, not with each probe */
             log_of(EVENT_server_unknown, s->pool->name, s->conf, "has no address: '%s' is not resolved", s->conf->host);
@@ -12791,6 +12833,8 @@ static bool house_drop_rights(const struct house *h)
         return false;
     uid_t uid = (uid_t)user.id;
     gid_t gid = (gid_t)group.id;
+    if (getuid() == uid && geteuid() == uid && getgid() == gid && uid != 0)
+        return true;                        /* that is who we are, and all that we may be */
     if (house_log(h, h->first) != NULL && fstat(logger.fd, &st) == 0 && S_ISREG(st.st_mode) &&
         fchown(logger.fd, uid, gid) == -1)
         return false;                       /* it is to be opened again */
@@ -13482,8 +13526,9 @@ static void house_post(struct watch *watch, uint32_t sees)
         house_reload(h);
 }
 
-/* Signals are read like anything else; the threads that follow inherit the mask. */
-static bool house_signals(struct house *h)
+/* Signals are read like anything else, and wait until then: who sees our doors may send
+ * one.  The threads that follow inherit the mask. */
+static void house_hold_signals(struct house *h)
 {
     static const int ours[] = {SIGINT, SIGTERM, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
     sigset_t set;
@@ -13493,7 +13538,7 @@ static bool house_signals(struct house *h)
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     sigaddset(&set, SIGPIPE);               /* and never read: who writes is told EPIPE */
     h->signals = (struct watch){.ready = house_signal, .loop = &h->loop, .fd = fd};
-    return fd != -1 && pthread_sigmask(SIG_BLOCK, &set, NULL) == 0 && watch_for(&h->signals, SEES_IN);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 static bool house_threads(struct house *h)
@@ -13511,7 +13556,7 @@ static bool house_open(struct house *h)
 {
     struct mem *m = &h->loop.mem;
     if (!loop_open(&h->loop, SIZE_MAX) || !mailbox_open(&h->box, EFD_NONBLOCK) ||
-        !house_signals(h))
+        !watch_for(&h->signals, SEES_IN))
         return false;
     resolver_open(&h->resolver);
     if (!mailbox_open(&h->resolver.box, EFD_NONBLOCK))
@@ -13577,6 +13622,7 @@ static int house_main(struct house *h)
     h->setup->fd_most = house_descriptors(h, &h->setup->conf);
     if (h->options.daemonize)
         umask(0);                           /* as twemproxy's daemon: its sockets are for everybody */
+    house_hold_signals(h);
     bool ok = house_listen_stats(h) && house_listen(h, h->setup, NULL);
     if (ok && h->options.daemonize && !house_daemonize()) {
         say("nutproxy: cannot become a daemon: %s\n", strerror(errno));

@@ -831,7 +831,8 @@
     _( server_lost,        WARN,   "a connection to a server failed, or ended with requests under way") \
     _( server_closed,      INFO,   "a server has closed a connection that had nothing to do") \
     _( server_refused,     WARN,   "a server does not take our password or database") \
-    _( server_unknown,     WARN,   "a server's name has no address") \
+    _( server_unknown,     WARN,   "a server's name has no address, or none any more") \
+    _( server_full,        WARN,   "so many requests wait for a server that more are refused") \
     _( server_moved,       NOTICE, "a server's name stands for another address") \
     _( server_late,        WARN,   "a request had no reply within timeout; those behind it are not told again") \
     _( server_down,        ERROR,  "a server failed too often: requests for it fail at once") \
@@ -937,7 +938,7 @@ enum shape { KEYS, TOUCHES, BLOCK, CAS, DELETE, DELTA, EXPTIME, FREE, NUMERAL, M
  * right when the program starts. */
 struct command {
     int8_t   arity, first, last, step;
-    unsigned keys : 4, way : 4, merge : 4, access : 2;      /* enum keys, way ... */
+    unsigned keys : 4, way : 4, merge : 4, access : 2, unused : 18;     /* enum keys, way ... */
 };
 
 struct verb {
@@ -953,7 +954,7 @@ struct own_command {
     struct command row;
     uint16_t       of;                  /* which row of the table it is another name of, and 1; or 0 */
     uint8_t        len;
-    char           name[NUT_NAME_MAX];  /* in capitals */
+    char           name[NUT_NAME_MAX + 2];      /* in capitals, and no gap behind it: see own_same */
 };
 
 /* The commands of a pool: those of the table, and its own before them.  A command is

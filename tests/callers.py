@@ -5,6 +5,8 @@ was written once.  Whether it may be that version is for the judge, when all is 
 import asyncio
 import random
 import re
+import socket
+import struct
 import time
 import zlib
 
@@ -14,7 +16,7 @@ from resp import HEAD3, Splitter, command
 TIMEOUT = 0.5 * min(SLOW, 1.5)  # the pools' patience with a server
 SLACK = 1.0 * min(SLOW, 2)      # what this machine may be late
 CLIENTS = 50                    # of one pool, at most
-LOST, WRONG = "connection lost", "no reply to this"
+LOST, WRONG, LEFT = "connection lost", "no reply to this", "the client left"
 ACKED, MAYBE, NEVER = "acknowledged", "may have been applied", "was not applied"
 DELETED = 0                     # the version of a key that was deleted: never one of a value
 
@@ -212,7 +214,8 @@ class MemcachedTongue:
             return [Op("delete", [k], b"delete %s\r\n" % k, [(k, DELETED)])]
         k = rng.choice(client.counters)
         if roll < 0.95:
-            return [Op("add", [k], b"add %s 0 0 1\r\n0\r\n" % k, [(k, 0)]), Op("incr", [k], b"incr %s 1\r\n" % k, [(k, 1)])]
+            return [Op("add", [k], b"add %s 0 0 1\r\n0\r\n" % k, [(k, 0)]),
+                    Op("incr", [k], b"incr %s 1\r\n" % k, [(k, 1)])]
         return [Op("count", [k], b"get %s\r\n" % k)]
 
     def values(self, op, reply):
@@ -285,14 +288,15 @@ class Client(asyncio.Protocol):
     The oldest request that is open has `timeout` from the moment its predecessor was answered, so that is how long
     a client may hear nothing."""
 
-    def __init__(self, tongue, number, where, one_by_one=False, depths=(1, 1, 1, 2, 4, 8, 16), pause=0.03, big=0.03):
+    def __init__(self, tongue, number, where, one_by_one=False, vanishes=False, depths=(1, 1, 1, 2, 4, 8, 16),
+                 pause=0.03, big=0.03):
         self.tongue, self.where, self.number = tongue, where, number
-        self.one_by_one, self.depths, self.pause, self.big = one_by_one, depths, pause, big
+        self.one_by_one, self.vanishes, self.depths, self.pause, self.big = one_by_one, vanishes, depths, pause, big
         self.random = random.Random("%s %d" % (tongue.protocol, number))
         self.keys, self.counters = keys_of(number), counters_of(number)
         self.version, self.known = 0, {}
         self.record, self.wrong = [], []
-        self.slow = []                      # answers that took too long, unless it was the machine: when, how long, what
+        self.slow = []                      # answers that took too long, or it was the machine: when, how long, what
         self.timed_out = []                 # when somebody was told so, and how long he had waited
         self.waiting, self.heard = [], 0.0
         self.transport, self.splitter, self.closing, self.gone = None, None, False, None
@@ -312,11 +316,11 @@ class Client(asyncio.Protocol):
             self.gone = asyncio.get_running_loop().create_future()
             self.splitter, self.waiting = self.tongue.splitter(), []
             await asyncio.get_running_loop().create_connection(lambda: self, *self.where)
-            self.ask(self.tongue.greeting())
             await self.gone
 
     def connection_made(self, transport):
         self.transport = transport
+        self.ask(self.tongue.greeting())
 
     def next(self):
         if self.transport is None or self.waiting:
@@ -341,6 +345,26 @@ class Client(asyncio.Protocol):
             self.drip(self.transport, text, 0)
         else:
             self.transport.write(text)
+            if self.vanishes and self.random.random() < 0.2:
+                asyncio.get_running_loop().call_later(self.random.uniform(0, 0.05), self.vanish, self.transport)
+
+    def vanish(self, transport):
+        """Leave in the middle of a write, which must never be read, whatever is open."""
+        if transport is not self.transport or self.closing:
+            return
+        half = next(op.text for op in iter(lambda: self.tongue.ops(self, self.random)[0], None) if op.writes)
+        transport.write(half[:self.random.randint(1, len(half) - 1)])
+        if self.random.random() < 0.5:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.end(LEFT)
+        self.transport = None
+        transport.abort()
+
+    def end(self, error):
+        """Nothing more is heard of what is open: it may have been applied."""
+        for op in self.waiting:
+            op.ended, op.error, op.fate = now(), error, MAYBE
+        self.waiting = []
 
     def drip(self, transport, text, at):
         """One byte at a time; the proxy's patience begins with the last."""
@@ -395,15 +419,13 @@ class Client(asyncio.Protocol):
             op.error, op.fate = WRONG, MAYBE
 
     def connection_lost(self, error):
-        self.transport = None
+        left, self.transport = self.transport is None, None
         if self.waiting:
             # Half of a long reply was passed on when its server failed: there is no other reason to close.
             if not self.splitter.held:
                 self.wrong.append("closed instead of answered (%r): %s" % (error, self.waiting[-1]))
             self.waiting[-1].count = len(self.splitter.held)
-            for op in self.waiting:
-                op.ended, op.error, op.fate = now(), LOST, MAYBE
-            self.waiting = []
-        elif not self.closing:
+            self.end(LOST)
+        elif not self.closing and not left:
             self.wrong.append("closed (%r), and nothing was under way" % error)
         self.gone.set_result(None)

@@ -22,8 +22,9 @@ class Relays:
     def __init__(self, stage, servers):
         self.ports = [free_port() for _ in servers]
         address = ("127.0.0.1", free_port())
-        self.process = stage.process(["/usr/bin/python3", os.path.join(nut.TOP, "tests", "relay.py"), str(address[1])] +
-                                     ["%d:%d" % (port, s.port) for port, s in zip(self.ports, servers)], address, "relays")
+        argv = ["/usr/bin/python3", os.path.join(nut.TOP, "tests", "relay.py"), str(address[1])]
+        argv += ["%d:%d" % (port, s.port) for port, s in zip(self.ports, servers)]
+        self.process = stage.process(argv, address, "relays")
         self.lock, self.link = threading.Lock(), dial(address, 20 * SLOW)
 
     def set(self, number, *words):
@@ -99,27 +100,39 @@ class Farm:
             self.relay(number, "reset")
         self.relay(number, "pass")
 
-    KINDS = {
-        "killed": (killed, BREAKS | REFUSED | LATE),
-        "dead": (dead, BREAKS | REFUSED | LATE),
-        "stopped": (stopped, LATE),
-        "stumbles": (stumbles, LATE),
-        "throttled": (lambda f, n: f.mode(n, f.random.uniform(0.4, 1.2), "throttle", f.random.choice((300, 3000, 30000))), LATE),
-        "in pieces": (lambda f, n: f.mode(n, f.random.uniform(0.3, 0.8), "pieces"), LATE),
-        "stalled": (lambda f, n: f.mode(n, f.random.uniform(0.5, 2.5) * TIMEOUT, "stall"), LATE),
-        "swallows": (swallows, LATE | BREAKS),
-        "closes": (lambda f, n: f.breaks(n, "close"), BREAKS),
-        "resets": (lambda f, n: f.breaks(n, "reset"), BREAKS),
-        "half": (lambda f, n: f.mode(n, f.random.uniform(0.05, 0.3), "half"), BREAKS),
-        "garbage": (lambda f, n: f.mode(n, f.random.uniform(0.05, 0.3), "garbage"), NONSENSE),
-        "refuses": (lambda f, n: f.mode(n, f.random.uniform(0.1, 0.8), "refuse"), BREAKS | REFUSED),
-    }
+    def throttled(self, number):
+        self.mode(number, self.random.uniform(0.4, 1.2), "throttle", self.random.choice((300, 3000, 30000)))
+
+    def in_pieces(self, number):
+        self.mode(number, self.random.uniform(0.3, 0.8), "pieces")
+
+    def stalled(self, number):
+        self.mode(number, self.random.uniform(0.5, 2.5) * TIMEOUT, "stall")
+
+    def closes(self, number):
+        self.breaks(number, "close")
+
+    def resets(self, number):
+        self.breaks(number, "reset")
+
+    def half(self, number):
+        self.mode(number, self.random.uniform(0.05, 0.3), "half")
+
+    def garbage(self, number):
+        self.mode(number, self.random.uniform(0.05, 0.3), "garbage")
+
+    def refuses(self, number):
+        self.mode(number, self.random.uniform(0.1, 0.8), "refuse")
+
+    KINDS = {killed: BREAKS | REFUSED | LATE, dead: BREAKS | REFUSED | LATE, stopped: LATE, stumbles: LATE,
+             throttled: LATE, in_pieces: LATE, stalled: LATE, swallows: LATE | BREAKS, closes: BREAKS, resets: BREAKS,
+             half: BREAKS, garbage: NONSENSE, refuses: BREAKS | REFUSED}
 
     def draw(self):
         """The next fault, and a server that has none: all kinds come before one comes again."""
         with self.lock:
             if not self.bag:
-                self.bag = sorted(self.KINDS)
+                self.bag = list(self.KINDS)
                 self.random.shuffle(self.bag)
             number = self.random.choice([n for n in range(len(self.servers)) if n not in self.busy])
             self.busy.add(number)
@@ -129,27 +142,27 @@ class Farm:
         """Do one after the other, on one server at a time, until then."""
         try:
             while now() < until:
-                name, number = self.draw()
-                act, reasons = self.KINDS[name]
+                act, number = self.draw()
                 begin = now()
                 act(self, number)
                 with self.lock:
-                    self.faults.append(Fault(number, name, begin, now(), reasons))
+                    self.faults.append(Fault(number, act.__name__, begin, now(), self.KINDS[act]))
                     self.busy.discard(number)
                 time.sleep(self.random.uniform(0.02, 0.2))
         except Exception as e:
             failed.append("%s: %r" % (self.tongue.protocol, e))
 
     def told(self):
-        return "\n".join("    %s %s: %s, %.3f to %.3f" % (self.tongue.protocol, NAMES[f.server], f.name, f.begin - BEGAN,
-                                                         f.end - BEGAN) for f in self.faults)
+        return "\n".join("    %s %s: %s, %.3f to %.3f" % (
+            self.tongue.protocol, NAMES[f.server], f.name, f.begin - BEGAN, f.end - BEGAN) for f in self.faults)
 
 
 def farms(stage, seed):
     """Four redis-servers and four memcacheds, behind relays."""
     redis, memcached = [stage.redis() for _ in NAMES], [stage.memcached() for _ in NAMES]
     relays = Relays(stage, redis + memcached)
-    return [Farm(RedisTongue, redis, relays, 0, "%s redis" % seed), Farm(MemcachedTongue, memcached, relays, 4, "%s memcached" % seed)]
+    return [Farm(RedisTongue, redis, relays, 0, "%s redis" % seed),
+            Farm(MemcachedTongue, memcached, relays, len(redis), "%s memcached" % seed)]
 
 
 def routes(proxy, pool, names, ejects, cache={}):
@@ -161,8 +174,8 @@ def routes(proxy, pool, names, ejects, cache={}):
             continue
         downs = [w for i in sorted(out) for w in ("--down", names[i])]
         told = subprocess.run([nut.NUTPROXY, "route", "-c", proxy.conf, *downs, pool], input=b"\n".join(keys) + b"\n",
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=60 * SLOW).stdout.splitlines()
-        rows = [line.split(b"\t") for line in told]
+                              capture_output=True, check=True, timeout=60 * SLOW).stdout
+        rows = [line.split(b"\t") for line in told.splitlines()]
         cache[len(names), out] = {row[0]: names.index(row[2].decode()) for row in rows}
         assert set(cache[len(names), out]) == set(keys)
     return {out: homes for (count, out), homes in cache.items() if count == len(names)}

@@ -25,10 +25,10 @@ import collections
 import itertools
 import json
 
-from callers import ACKED, DELETED, LOST, MAYBE, NEVER, SLACK, TIMEOUT, WRONG
+from callers import ACKED, DELETED, LEFT, LOST, MAYBE, NEVER, SLACK, TIMEOUT, WRONG
 from nut import SLOW
 
-LATE = 6 * TIMEOUT + SLACK      # a fault takes up to 2.5 TIMEOUT, and the proxy keeps what it did not write for two more
+LATE = 6 * TIMEOUT + SLACK      # a fault takes up to 2.5 TIMEOUT, and what was not written may be for two more
 REACH = TIMEOUT + SLACK         # so long after a fault may a request end that has met it
 BLUR = 0.1 * SLOW               # from a change of the ring, with the first worker, to its line in the log
 TICK = 0.02                     # what two clocks, and a line on its way to the file, may differ
@@ -106,7 +106,9 @@ class Judge:
         places = {}
         for place, op in enumerate(client.record):
             places[op] = place
-            homes = {k: self.ring.homes(k, op.issued, op.ended) for k in op.keys}
+            # What a client has left behind may be read, and find its server, a little later.
+            ended = op.ended + (LATE if op.error == LEFT else 0)
+            homes = {k: self.ring.homes(k, op.issued, ended) for k in op.keys}
             if op.error:
                 self.explain(op, homes)
             elif op.verb == "cas":
@@ -116,8 +118,9 @@ class Judge:
             for key, version in op.seen if op.verb != "cas" else ():
                 self.reads += 1
                 if not any(self.may_find(s, op, version, writes[key]) for s in homes[key]):
+                    found = "v%d" % version if version else "nothing"
                     self.blame("found %s of %s, on server %s, which its history does not allow" % (
-                        "v%d" % version if version else "nothing", key.decode(), self.names(homes[key])), op, writes[key])
+                        found, key.decode(), self.names(homes[key])), op, writes[key])
             for key, version in op.writes:
                 if op.fate != NEVER:
                     writes[key].append(Write(op, version, homes[key]))
@@ -137,7 +140,8 @@ class Judge:
         for i in range(len(writes) - 1, -1, -1):
             w = writes[i]
             if w.op.fate == ACKED and w.homes == {server}:
-                late = [v for v in writes[:i] if server in v.homes and v.op.fate == MAYBE and v.may_come_until() > w.op.issued]
+                late = [v for v in writes[:i]
+                        if server in v.homes and v.op.fate == MAYBE and v.may_come_until() > w.op.issued]
                 return w, [v for v in writes[i + 1:] if server in v.homes] + late
         return None, [w for w in writes if server in w.homes]
 
@@ -177,7 +181,8 @@ class Judge:
         if op.verb == "add" and op.count is None:
             return                          # NOT_STORED: it is there
         if not any(self.may_count(s, op, writes) for s in homes):
-            self.blame("found %d, on server %s, which its history does not allow" % (op.count, self.names(homes)), op, writes)
+            self.blame("found %d, on server %s, which its history does not allow" % (op.count, self.names(homes)),
+                       op, writes)
 
     def may_count(self, server, op, writes):
         here = [w for w in writes if server in w.homes]
@@ -206,8 +211,8 @@ class Judge:
         """An error is right where a fault of one of its servers has such errors, and was at work then.  A server that
         is down goes on to answer with the trouble that made it so."""
         self.errors[op.error] += 1
-        if op.error == WRONG:
-            return                          # the client has told
+        if op.error in (WRONG, LEFT):
+            return                          # the client has told, or does not know
         if op.error == LOST:
             if op.count is not None and not (op.count and op.verb in ("GET", "MGET", "get", "gets", "mg")):
                 self.blame("half of it was passed on, and can be no long reply", op)

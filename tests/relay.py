@@ -16,7 +16,6 @@ connections that it has and with those to come, and is answered "ok":
 
 "NUMBER close" and "NUMBER reset" end the connections that are there, once, with FIN or RST."""
 import asyncio
-import itertools
 import random
 import socket
 import struct
@@ -26,8 +25,8 @@ KEPT_MOST = 64 << 10            # bytes that wait for one side before the other 
 TICK = 0.02
 
 # Each cannot be a reply: not at the start of one, and not in the middle, where it makes a length wrong.
-GARBAGE = (b"\x00\xff\xfe nonsense \x01\r\n", b"VALUE nobody:asked 0 3\r\nabc\r\nEND\r\n", b"\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n",
-           b"$-7\r\n", b"%\xe2\x82\xac\r\n")
+GARBAGE = (b"\x00\xff\xfe nonsense \x01\r\n", b"VALUE nobody:asked 0 3\r\nabc\r\nEND\r\n", b"\r\n\r\n",
+           b"HTTP/1.1 200 OK\r\n\r\n", b"$-7\r\n", b"%\xe2\x82\xac\r\n")
 
 
 class Side(asyncio.Protocol):
@@ -183,8 +182,8 @@ class Relay:
         self.mode, self.argument, self.links, self.door = "pass", 0, set(), None
 
     async def listen(self):
-        self.door = await asyncio.get_running_loop().create_server(lambda: Link(self).accepted(), "127.0.0.1", self.port,
-                                                                   backlog=512)
+        loop = asyncio.get_running_loop()
+        self.door = await loop.create_server(lambda: Link(self).accepted(), "127.0.0.1", self.port, backlog=512)
 
     async def set(self, mode, argument):
         if mode in ("close", "reset"):
@@ -221,7 +220,7 @@ async def main(port, pairs):
     for relay in relays:
         await relay.listen()
     await asyncio.start_server(lambda r, w: control(relays, r, w), "127.0.0.1", port)
-    await asyncio.gather(*itertools.repeat(asyncio.Event().wait(), 1))
+    await asyncio.Event().wait()            # for ever
 
 
 if __name__ == "__main__":

@@ -320,7 +320,11 @@ def test_reading_pauses_above_the_mark_and_goes_on_below_it(stage, fakes):
     total, value = 96 * MIB, b"v" * 16000
     count = total // len(value)
     with Watched(proxy):
-        t = Talker(proxy.where("alpha"), b"".join(command("SET", "k", value) for _ in range(count)), b"+OK\r\n" * count)
+        gate.set()                              # until it is known that its replies are short
+        t = Talker(proxy.where("alpha"), command("SET", "k", "v") * 500, b"+OK\r\n" * 500)
+        converse([t], 30)
+        gate.clear()
+        t.begin(command("SET", "k", value) * count, b"+OK\r\n" * count)
         before = proxy.rss_kib()
         converse([t], 30, reading=False)
         assert t.sent < total / 2, "%d bytes, and nobody has taken them" % t.sent
@@ -715,7 +719,8 @@ def test_without_descriptors_newcomers_are_told_or_wait_and_are_served_when_othe
             w.say(texts(protocol)[1])
         told, inside, waiting = sort_out(crowd, protocol)
         assert len(told) >= 1, "nobody was told"
-        assert room - 4 * workers <= len(inside) <= room, len(inside)
+        # The spare one that a worker gives up for a moment may go to a client of another worker.
+        assert room - 4 * workers <= len(inside) < room + workers, len(inside)
         began = cpu_seconds(proxy)
         time.sleep(0.5)                         # it is idleness that is measured
         assert cpu_seconds(proxy) - began < 0.3, "it spins"
@@ -773,6 +778,7 @@ def sort_out(crowd, protocol):
 
 ACCEPT_ERRORS = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPROTO", "EPERM", "ENETDOWN", "EINTR",
                  "EHOSTUNREACH", "ETIMEDOUT", "ENOPROTOOPT")
+AT_ONCE = ("ECONNABORTED", "EINTR")     # after these it is tried again at once
 
 
 def test_no_error_of_accept_closes_the_door(stage):
@@ -788,7 +794,8 @@ def test_no_error_of_accept_closes_the_door(stage):
                 w.say(command("PING"))
                 began = cpu_seconds(proxy)
                 assert not select.select([w.sock], [], [], 0.25 * SLOW)[0], name
-                assert proxy.child.poll() is None and cpu_seconds(proxy) - began < 0.2, "%s: it spins" % name
+                spins = cpu_seconds(proxy) - began > 0.1 * SLOW and name not in AT_ONCE
+                assert proxy.child.poll() is None and not spins, "%s: it spins" % name
                 tracer.terminate()
                 tracer.wait()
                 assert w.frame() == b"+PONG\r\n", name

@@ -70,6 +70,7 @@ static void claim_line(const struct frame *f, struct bytes out)
     bool block = f->verb->shape == BLOCK || f->verb->shape == CAS || f->verb->shape == METASET;
     claim(line <= NUT_LINE_MAX && same_bytes(word[0], frame_arg(f, 0)));
     claim(out.len == line + (block ? f->data.len + 2u : 0));
+    claim(memcmp(out.at + out.len - 2, "\r\n", 2) == 0);
     if (block)
         claim(same_bytes(bytes_from(out, line), (struct bytes){f->text.at + f->data.off, f->data.len + 2u}));
     if (verb_first_key(f->verb) > 0) {

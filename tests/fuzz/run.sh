@@ -26,12 +26,12 @@ passed=0 failed=0
 
 runs() {  # how often target $1 is run: a few seconds
     case $1 in
-    resp_reply | mc_reply) echo 150000 ;;
-    merge | mc_request)    echo 30000 ;;
-    resp_request)          echo 12000 ;;
-    stats | yaml | dns)    echo 6000 ;;
-    ini)                   echo 3000 ;;
-    conversation)          echo 500 ;;
+    resp_reply | mc_reply) echo 100000 ;;
+    merge | mc_request)    echo 25000 ;;
+    resp_request)          echo 10000 ;;
+    stats | yaml | dns)    echo 5000 ;;
+    ini)                   echo 2500 ;;
+    conversation)          echo 1000 ;;
     *)                     echo 2000 ;;
     esac
 }
@@ -60,7 +60,8 @@ outcome() {  # outcome GOOD TARGET WHAT: count it, and tell it; if it is bad, wi
 coverage() {  # how much of the code was seen: edges, and features
     grep -oE 'cov: [0-9]+ ft: [0-9]+' "$tmp/out" | tail -n 1
 }
-known_inputs() {  # target $1 on its seeds and vectors
+known_inputs() {  # target $1 on its seeds and vectors, if there can be any
+    [ -n "$(corpora "$1")" ] || return
     files=$(find "tests/fuzz/seeds/$1" "tests/fuzz/vectors/$1" -type f 2>/dev/null | sort)
     count=$(printf '%s\n' "$files" | grep -c .)
     good=0

@@ -43,6 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct conf c = {0};
     bool good = conf_try(&c, conf_read_yaml, text);
     if (good) {
+        /* A mark in the middle is one of a line for libyaml, and would be part of a name here. */
+        claim(size < 3 || memmem(text.at + 3, size - 3, "\xEF\xBB\xBF", 3) == NULL);
         claim_converts(&c, text, 0);
         claim_converts(&c, text, 1 + roll(&dice, 40));
     }
