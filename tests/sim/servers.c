@@ -580,8 +580,8 @@ static void line_ready(void *of)
         line_die(l);
         end_close(l->end);
     }
-    if (!l->dead && l->server->mood == STRAYS && chance(300))
-        later(between(1 * MS, 50 * MS), line_stray, l);
+    if (!l->dead && l->server->mood == STRAYS && chance(600))
+        later(chance(700) ? between(100, 3 * MS) : between(1 * MS, 50 * MS), line_stray, l);
 }
 
 static enum answer server_knock(void *of)
