@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from fake import SECONDS, Fake, Gone, bulk, number_server, number_servers, wire
+from fake import SECONDS, Gone, bulk, number_server, number_servers, wire
 from nut import NUTPROXY, SLOW, free_port, pool, wait_for
 from resp import command
 
@@ -47,20 +47,6 @@ BOTH = (
            pong=b"OK\r\n",
            read=lambda w: w.answer()))
 both = pytest.mark.parametrize("tongue", BOTH, ids=lambda t: t.name)
-
-
-@pytest.fixture
-def fakes():
-    """Makes scripted servers, and asks them at the end whether they understood everything."""
-    made = []
-
-    def make(*args, **kw):
-        made.append(Fake(*args, **kw))
-        return made[-1]
-    yield make
-    for fake in made:
-        fake.down()
-    assert not [x for fake in made for x in fake.broken]
 
 
 def ms(number):

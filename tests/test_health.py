@@ -14,13 +14,12 @@ import time
 
 import pytest
 
-from fake import SECONDS, Fake, Gone, bulk, number_servers, wire
+from fake import SECONDS, Gone, bulk, number_servers, wire
 from nut import NUTPROXY, SLOW, free_port, pool, wait_for
 from resp import command
-from test_failure import (BOTH, CLOSED, MAYBE, NEVER, NOT_SENT, REFUSED, TIMED_OUT, alive, ask, die_by_fin, fakes,
+from test_failure import (BOTH, CLOSED, MAYBE, NEVER, NOT_SENT, REFUSED, TIMED_OUT, alive, ask, die_by_fin,
                           gated, mortal, ms, one_pool, total)
 
-__all__ = ["fakes"]                     # the fixture
 # Sanitizers are slow, and test_failure shows them both protocols.
 tongues = BOTH[:1] if "asan" in os.path.basename(NUTPROXY) else BOTH
 both = pytest.mark.parametrize("tongue", tongues, ids=lambda t: t.name)

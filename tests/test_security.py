@@ -725,7 +725,7 @@ def test_files_and_paths_are_there_and_gone_again(stage, daemon):
     path = written(stage, "p.ini", ini({
         "nutproxy": {"user": "nobody", "log": log, "pid_file": pid, "stats": os.path.join(home, "stats")},
         "alpha": dict(pool([fake]), listen=sock + " 0666")}).encode(), 0o644)
-    proxy = stage.process([NUTPROXY, "-c", path] + (["-d"] if daemon else []))
+    stage.process([NUTPROXY, "-c", path] + (["-d"] if daemon else []))
     wait_for("it to listen", lambda: can_connect(sock) and os.path.exists(pid))
     with open(pid) as f:
         number = int(f.read())
