@@ -337,7 +337,9 @@ static void model_totals(const struct round *r, struct text *out)
     size_t rows = 0, answered = 0;
     for (uint32_t p = 0; p < r->parts; p++) {
         struct bytes line = {0}, all = part_text(r, p);
-        for (size_t at = 0; model_line(all, &at, &line) && begins(line, "STAT "); ) {
+        for (size_t at = 0, from = 0; model_line(all, &at, &line) && begins(line, "STAT "); from = at) {
+            if (at - from > 512)
+                break;                      /* no line of memcached's: what comes behind it is not looked at */
             struct bytes name = {line.at + 5, line.len - 5};
             const char *space = memchr(name.at, ' ', name.len);
             if (space == NULL || name.len >= 96)
