@@ -7034,18 +7034,17 @@ static void resolver_timers(struct resolver *r)
     }
 }
 
-/* Wait for replies, letters, and time; whether letters have come. */
-static bool resolver_turn(struct resolver *r)
+/* Wait for replies, letters, and time, until then at most (UINT64_MAX: for ever); whether letters
+ * have come. */
+static bool resolver_turn(struct resolver *r, uint64_t until)
 {
-    int patience = -1;
     uint64_t now = clock_ms();
     resolver_next(r);
-    for (struct link *at = r->asked.next; at != &r->asked; at = at->next) {
-        uint64_t due = container_of(at, struct lookup, in)->due;
-        patience = (int)least_of(patience == -1 ? INT_MAX : (size_t)patience, due > now ? due - now : 0);
-    }
+    for (struct link *at = r->asked.next; at != &r->asked; at = at->next)
+        until = least_of(until, container_of(at, struct lookup, in)->due);
     if (!list_empty(&r->waiting) && r->asks < RESOLVER_ASKED)
-        patience = 0;
+        until = now;
+    int patience = until == UINT64_MAX ? -1 : until <= now ? 0 : (int)least_of(until - now, 60000);
     struct pollfd fds[2] = {{.fd = r->box.fd, .events = POLLIN}, {.fd = r->fd, .events = POLLIN}};
     poll(fds, 2, patience);
     while (r->fd != -1 && resolver_read(r))
@@ -7064,7 +7063,9 @@ static void resolver_open(struct resolver *r)
 
 static void lookup_is_done(struct lookup *l) { l->done = NULL; }
 
-/* Look an address up, and wait for it: only the control thread may. */
+#define FIND_MS 5000
+
+/* Look an address up, and wait for it, so long at most: only the control thread may. */
 static bool address_find(struct address *a, const char *host, uint16_t port)
 {
     struct resolver r;
@@ -7074,8 +7075,8 @@ static bool address_find(struct address *a, const char *host, uint16_t port)
     resolver_open(&r);
     memcpy(l.host, host, strlen(host) + 1);
     resolver_begin(&r, &l);
-    while (l.done != NULL)
-        resolver_turn(&r);
+    for (uint64_t until = clock_ms() + FIND_MS; l.done != NULL && clock_ms() < until; )
+        resolver_turn(&r, until);
     if (r.fd != -1)
         close(r.fd);
     if (l.places.n > 0)
@@ -7195,6 +7196,7 @@ struct lane {
     enum lane_kind kind;
     const struct role *role;                /* of its connections */
     uint32_t       number;                  /* of its connection, as server.opened counts them */
+    uint32_t       turn;                    /* server.turn when it was made */
     uint64_t       since;                   /* when it was first to have a connection, 0: it has one that was greeted */
     struct link    due;                     /* in pool.connecting, by due_at */
     uint64_t       due_at;                  /* when a connection must be there, and greeted */
@@ -7224,6 +7226,7 @@ struct news_letter {
     const struct server_conf *conf;         /* there */
     struct server            *server;       /* who sent it */
     int                       why;
+    uint64_t                  at;           /* when it went down, by the clock that all threads have */
     bool                      down, away;
     bool                      counted;      /* another has found it out as well, and counts and logs it */
     bool                      stale;        /* it has changed since: sent again when it is back */
@@ -7258,6 +7261,7 @@ struct server {
     struct address            address;      /* the one to try, or that is in use */
     struct places             places;       /* all that its name stands for, as last told */
     uint32_t                  place;        /* which of them `address` is ... */
+    uint32_t                  turn;         /* ... how often it has become another ... */
     uint32_t                  tried;        /* ... and how many of them could not be reached in a row */
     bool                      known;        /* `address` is one to try */
     bool                      asked;        /* `name` is on its way */
@@ -7329,6 +7333,8 @@ struct pool {
     struct member            *member;       /* the same, as RING wants it */
     struct deal              *deal;
     struct ring               ring;
+    bool                      ring_is_old;  /* members have gone or come since it was built ... */
+    uint64_t                  ring_at;      /* ... and it is not built anew before */
     struct link               due;          /* parts by deadline: they all have the same patience */
     struct link               down;         /* servers that are down, the first to go down first */
     struct link               connecting;   /* lanes by deadline: they all have the same patience, too */
@@ -7397,18 +7403,38 @@ static uint32_t worker_random(struct worker *w)
 
 /* ---- from keys to servers */
 
+#define RING_REST 4                         /* so many times as long as it took to build a ring it stays */
+
+/* Build the ring of those who are in, unless the last time is too short ago for what that takes: then
+ * requests for a server that is down fail a little longer.  Without memory the old ring stays until
+ * the next change. */
+static void pool_build(struct pool *pool)
+{
+    uint64_t now = pool->loop->now;
+    if (now < pool->ring_at)
+        return;
+    uint64_t began = clock_ms();
+    pool->ring_is_old = false;
+    if (!nut_ring_build(&pool->loop->mem, &pool->ring, (enum spread)pool->conf->distribution,
+                        pool->member, pool->servers))
+        log_of(EVENT_no_memory, pool->name, NULL, "no memory to change the ring");
+    pool->ring_at = now + (RING_REST + 1) * (clock_ms() - began);
+}
+
 /* The number of the server for a key; NUT_NOBODY when all are out. */
 static uint32_t pool_pick(struct pool *pool, struct bytes key)
 {
     if (pool->servers == 1)
         return 0;
+    if (pool->ring_is_old)
+        pool_build(pool);
     uint32_t lot = pool->ring.spread == RANDOM ? worker_random(pool->worker) : 0;
     return nut_ring_pick(&pool->ring, key_hash(pool->conf, key), lot);
 }
 
-/* Build the ring of those who are in: of servers that are down the first ones go, as many
- * as eject_limit lets out.  Without memory the old one stays: keys of a server that is
- * down then fail, until the next change. */
+/* Those who are in have changed: of servers that are down the first ones are out, as many
+ * as eject_limit lets go.  The ring is built when the next key asks for it: where many go
+ * down together, not for each of them. */
 static void pool_ring(struct pool *pool)
 {
     uint32_t most = pool->servers * (uint32_t)pool->conf->eject_limit / 100, n = 0;
@@ -7417,9 +7443,7 @@ static void pool_ring(struct pool *pool)
     for (const struct link *at = pool->down.next; at != &pool->down && n < most; at = at->next, n++)
         if (pool->conf->auto_eject_hosts)
             pool->member[container_of(at, struct server, in_down) - pool->server].out = true;
-    if (!nut_ring_build(&pool->loop->mem, &pool->ring, (enum spread)pool->conf->distribution,
-                        pool->member, pool->servers))
-        log_of(EVENT_no_memory, pool->name, NULL, "no memory to change the ring");
+    pool->ring_is_old = true;
 }
 
 /* ---- lanes */
@@ -7536,6 +7560,7 @@ static int lane_connect(struct lane *lane, const struct role *role)
     uint64_t patience = pool_connect_patience(s->pool);
     bool done;
     lane->number = ++s->opened;
+    lane->turn = s->turn;
     int fd = socket_connect(&s->address, s->pool->conf, &done);
     if (fd == -1)
         return errno;
@@ -7719,6 +7744,7 @@ static void server_tell_news(struct server *s)
     atomic_fetch_add(&s->news.setup->users, 1);
     s->news.conf = s->conf;
     s->news.down = s->down;
+    s->news.at = s->down_at;
     s->news.why = s->why;
     s->news.counted = false;
     mailbox_post(&w->crew[(w->number + 1) % w->crew_size].box, &s->news.letter);
@@ -7726,6 +7752,19 @@ static void server_tell_news(struct server *s)
 
 #define FLAP_MS 60000                       /* who goes down so soon after it came back ... */
 #define FLAPS   4                           /* ... needs twice as many good answers, and so on, so often */
+
+/* Put a server among those that are down, where it belongs by the time that it went: which of them are
+ * out depends on that, so all workers must have the same order. */
+static void server_put_down(struct server *s)
+{
+    struct link *before = s->pool->down.prev;
+    for (; before != &s->pool->down; before = before->prev) {
+        const struct server *other = container_of(before, struct server, in_down);
+        if (other->down_at < s->down_at || (other->down_at == s->down_at && other < s))
+            break;
+    }
+    list_push(before->next, &s->in_down);   /* in front of what is behind that one */
+}
 
 /* The server is down, as was found out here, or as another worker has `told`. */
 static void server_mark_down(struct server *s, bool told)
@@ -7737,7 +7776,7 @@ static void server_mark_down(struct server *s, bool told)
     s->downs++;
     s->down_at = now;
     s->failures = s->good = 0;
-    list_push(&pool->down, &s->in_down);
+    server_put_down(s);
     if (pool->conf->auto_eject_hosts)
         pool_ring(pool);
     /* Who is not ejected is missed by its clients: it is tried soon, then less often. */
@@ -7793,24 +7832,36 @@ static bool server_failed(struct server *s, int why)
 #define RETRIES         6
 #define HOLD_MS         1000                /* a request waits no longer while connecting fails */
 
-/* One of its addresses could not be reached: the next one is tried.  False: that was the last. */
-static bool server_next_place(struct server *s)
+/* Whether another address is tried by now than the one that a lane was connected to. */
+static bool lane_is_passed(const struct lane *lane)
 {
-    if (s->places.n > 1) {
-        s->place = (s->place + 1) % s->places.n;
-        address_of(&s->address, &s->places.at[s->place], s->conf->port);
-    }
+    return lane->server->places.n > 1 && lane->turn != lane->server->turn;
+}
+
+/* The address that a lane was connected to could not be reached: the next one is tried, if it is not
+ * already.  False: that was the last. */
+static bool server_next_place(struct lane *lane)
+{
+    struct server *s = lane->server;
+    if (s->places.n < 2)
+        return false;
+    if (lane_is_passed(lane))
+        return true;
+    s->turn++;
+    s->place = (s->place + 1) % s->places.n;
+    address_of(&s->address, &s->places.at[s->place], s->conf->port);
     s->tried = s->tried + 1 < s->places.n ? s->tried + 1 : 0;
     return s->tried > 0;
 }
 
-/* It could not be connected to.  When none of its addresses is left it has failed, and is
- * given some time. */
-static void server_unreached(struct server *s, int why)
+/* A lane's server could not be connected to.  When none of its addresses is left it has failed,
+ * and is given some time. */
+static void server_unreached(struct lane *lane, int why)
 {
+    struct server *s = lane->server;
     uint64_t now = s->pool->loop->now;
     s->ailing = true;
-    if (server_next_place(s))
+    if (server_next_place(lane))
         return;
     if (now < s->retry_at)
         return;                             /* it was another lane's turn to try */
@@ -7849,12 +7900,12 @@ static int lane_open(struct lane *lane, const struct role *role)
         if (why == 0 || why_is_ours(why))
             return why;
         if (lane->kind == LANE_PROBE) {
-            server_next_place(s);
+            server_next_place(lane);
             return why;
         }
         server_count_loss(s, why);
         server_tell_loss(s, why, false);
-        server_unreached(s, why);
+        server_unreached(lane, why);
     }
     if (s->known && (s->down || s->sick || s->retry_at > lane->since + pool_hold(s->pool))) {
         s->sick = true;
@@ -8126,6 +8177,12 @@ static void worker_news(struct worker *w, struct news_letter *news)
     if (s != NULL && news->down && !s->down) {
         s->why = news->why;
         server_mark_down(s, true);
+    }
+    if (s != NULL && news->down && news->at < s->down_at) {
+        s->down_at = news->at;
+        list_cut(&s->in_down);
+        server_put_down(s);
+        pool_ring(s->pool);
     } else if (s != NULL && !news->down && s->down) {
         probe_close(s);
         server_mark_up(s, true);
@@ -8197,7 +8254,7 @@ static void server_learn(struct server *to, const struct server *from)
     to->down_at = from->down_at;
     to->patience = from->patience;
     to->probe_at = from->probe_at;
-    list_push(&to->pool->down, &to->in_down);
+    server_put_down(to);
     server_wait(to, to->pool->loop->now);
 }
 
@@ -8981,12 +9038,12 @@ static void parts_fail(struct part *p, int why, uint64_t wrote)
     }
 }
 
-/* Take from a lane's FIFO the parts of whose questions not a byte was taken:
- * they stand at its end. */
+/* Take from a lane's FIFO the parts of whose questions not a byte was taken: they stand
+ * at its end.  Who was told that time is up is not asked any more. */
 static struct part *lane_unsent(struct lane *lane, uint64_t wrote)
 {
     struct part *before = NULL, *p = lane->first;
-    while (p != NULL && p->at < wrote) {
+    while (p != NULL && (p->at < wrote || p->overdue)) {
         before = p;
         p = p->next;
     }
@@ -9028,14 +9085,15 @@ static void lane_ask_again(struct lane *lane, struct part *p, struct queue *unse
 static void lane_move(struct lane *lane)
 {
     struct queue unsent;
-    struct part *p = lane->first;
     uint64_t wrote = lane_wrote(lane);
+    struct part *later = lane_unsent(lane, wrote), *told = lane->first;
     lane->first = lane->last = NULL;
     lane_disconnect(lane, &unsent);
-    if (p != NULL)
-        lane_ask_again(lane, p, &unsent, wrote, lane->role);
-    else
-        must(unsent.len == 0);
+    parts_fail(told, ETIMEDOUT, wrote);
+    if (later != NULL)
+        lane_ask_again(lane, later, &unsent, wrote, lane->role);
+    else                                    /* the rest of one that was answered early, perhaps */
+        nut_queue_free(&lane->server->pool->loop->mem, &unsent);
 }
 
 /* Whether somebody still waits for a reply on this lane. */
@@ -9061,7 +9119,7 @@ static bool lane_count_loss(struct lane *lane, int why, bool met, bool idle)
     if (idle || late || why == WHY_HELLO || why_is_ours(why))      /* it is well, but for those who speak RESP3 */
         return false;
     if (!met && why < WHY_AUTH) {
-        server_unreached(s, why);
+        server_unreached(lane, why);
     } else if (lane->number > s->failed_after) {    /* else it is the same trouble that others of its lanes had */
         s->failed_after = s->opened;
         server_failed(s, why);
@@ -9077,7 +9135,7 @@ static void lane_lost(struct lane *lane, int why)
     struct server *s = lane->server;
     if (lane->kind == LANE_PROBE) {
         if (lane->conn != NULL && lane->conn->connecting)
-            server_next_place(s);
+            server_next_place(lane);
         probe_again(s, false);
         return;
     }
@@ -9092,12 +9150,14 @@ static void lane_lost(struct lane *lane, int why)
 
     if (met)
         lane_met(lane);
+    bool passed = lane_is_passed(lane);
     bool fell = !waited && lane_count_loss(lane, why, met, idle);
     lane_disconnect(lane, &unsent);
     struct part *later = lane_unsent(lane, wrote), *sent = lane->first;
     lane->first = lane->last = NULL;
     parts_fail(sent, why, wrote);
-    if (later != NULL && !s->down && ((met && why != ETIMEDOUT) || (tried && (why != ETIMEDOUT || s->tried > 0)))) {
+    bool again = (met && why != ETIMEDOUT) || (tried && (why != ETIMEDOUT || passed || s->tried > 0));
+    if (later != NULL && !s->down && again) {
         lane_ask_again(lane, later, &unsent, wrote, lane->role);
     } else {
         s->sick = s->sick || tried;
@@ -9158,6 +9218,8 @@ static bool lane_begin(struct lane *lane, char mark)
     lane->aside = lane->kind == LANE_RESP3 && (mark == '>' || (mark == '|' && merged));
     if (!lane->aside && !greeting && (p == NULL || p->at >= lane_wrote(lane)))
         return false;                       /* nobody has asked, or not a byte of it was written */
+    if (greeting && lane->conn->out.len > 0)
+        return false;                       /* it answers a greeting that it does not have yet */
     if (lane->aside)
         nut_reply_begin(&lane->scan, RESP_ASIDE, NULL, NUT_NO_KEY);
     else if (greeting)
@@ -10966,7 +11028,7 @@ static void pool_retire(struct pool *pool, struct pool *heir)
     }
 }
 
-#define RETIRED_MOST_MS 60000               /* for replies that nobody waits for any more */
+#define RETIRED_MOST_MS 10000               /* for replies that nobody waits for any more */
 
 /* A retired pool hangs up where it owes nothing.  Without clients, and with nothing
  * owed, it is freed a turn later, when its conns are buried. */
@@ -11202,6 +11264,7 @@ static void server_moves(struct server *s, const struct places *now)
     char text[SOCKET_TEXT];
     s->places = *now;
     s->place = place == now->n ? 0 : place;
+    s->turn += place == now->n;
     s->known = true;
     s->kept = false;
     if (place < now->n)
@@ -12905,7 +12968,7 @@ static void *resolver_run(void *of)
 {
     struct resolver *r = of;
     for (;;) {
-        if (!resolver_turn(r))
+        if (!resolver_turn(r, UINT64_MAX))
             continue;
         for (struct letter *l = mailbox_take(&r->box), *next; l != NULL; l = next) {
             struct name_letter *name = container_of(l, struct name_letter, letter);

@@ -1,5 +1,6 @@
 import pytest
 
+from fake import Fake
 from nut import Stage
 
 
@@ -8,6 +9,20 @@ def stage():
     """Servers and proxies of one test."""
     with Stage() as s:
         yield s
+
+
+@pytest.fixture
+def fakes():
+    """Makes scripted servers, and asks them at the end whether they understood everything."""
+    made = []
+
+    def make(*args, **kw):
+        made.append(Fake(*args, **kw))
+        return made[-1]
+    yield make
+    for fake in made:
+        fake.down()
+    assert not [x for fake in made for x in fake.broken]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from fake import SECONDS, Fake, Gone, bulk, number_server, number_servers, wire
+from fake import SECONDS, Gone, bulk, number_server, number_servers, wire
 from nut import NUTPROXY, SLOW, free_port, pool, wait_for
 from resp import command
 
@@ -47,20 +47,6 @@ BOTH = (
            pong=b"OK\r\n",
            read=lambda w: w.answer()))
 both = pytest.mark.parametrize("tongue", BOTH, ids=lambda t: t.name)
-
-
-@pytest.fixture
-def fakes():
-    """Makes scripted servers, and asks them at the end whether they understood everything."""
-    made = []
-
-    def make(*args, **kw):
-        made.append(Fake(*args, **kw))
-        return made[-1]
-    yield make
-    for fake in made:
-        fake.down()
-    assert not [x for fake in made for x in fake.broken]
 
 
 def ms(number):
@@ -491,6 +477,50 @@ def test_what_timed_out_before_a_full_socket_was_told_the_truth(stage, fakes, to
         {tongue.error + TIMED_OUT + NOT_SENT, tongue.error + TIMED_OUT + MAYBE}
 
 
+@pytest.mark.parametrize("hangs", (True, False), ids=("the next connection hangs", "the next connection works"))
+def test_who_was_told_that_time_is_up_is_not_asked_again_when_the_connection_is_lost(stage, fakes, hangs):
+    """Nor is the younger one harmed, that waits behind and is asked again: it has its answer, or its own deadline."""
+    gates = {b"slow": threading.Event(), b"SELECT": threading.Event()}
+
+    def answer(link, words):
+        if words[0] != b"SELECT" or link is not fake.links[0]:
+            for gate in set(words) & set(gates):
+                assert gates[gate].wait(SECONDS)
+        return fake.obey(words)
+
+    fake = fakes(answer)
+    fake.door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    fake.store = {b"young": b"YOUNG"}
+    if not hangs:
+        gates[b"SELECT"].set()
+    proxy = one_pool(stage, [fake], timeout=ms(1000), connect_timeout=ms(20000), redis_db=5)
+    slow, half, late, young = wires = [wire(proxy.where("alpha")) for _ in range(4)]
+    slow.say(command("GET", "slow"))
+    wait_for("it to be asked", lambda: fake.count(b"GET", b"slow"))
+    half.say(command("SET", "half", b"v" * 8000000))        # more than sockets hold
+    time.sleep(0.2 * SLOW)
+    late.say(command("SET", "late", "v"))
+    time.sleep(0.5 * SLOW)                  # the younger request is younger by this much
+    began = time.monotonic()
+    young.say(command("GET", "young"))
+    for w in (slow, half, late):
+        assert w.frame() == b"-ERR " + TIMED_OUT + MAYBE
+    fake.links[0].reset()
+    if hangs:
+        assert young.frame() == b"-ERR " + TIMED_OUT + NOT_SENT
+        assert 0.95 * SLOW < time.monotonic() - began < 1.4 * SLOW, "its own deadline"
+        gates[b"SELECT"].set()
+    else:
+        assert young.frame() == bulk(b"YOUNG")
+    wait_for("the server to work", lambda: young.ask("GET", "young") == bulk(b"YOUNG"))
+    gates[b"slow"].set()
+    assert not fake.asked(b"SET") and fake.count(b"GET", b"slow") == 1
+    assert len(fake.links) == 2
+    for w in wires:
+        assert alive(w, BOTH[0])
+        w.close()
+
+
 def test_without_a_timeout_key_it_is_five_seconds_and_zero_is_for_ever(stage, fakes):
     fake = gated(fakes())
     fake.store = {b"slow": b"SLOW"}
@@ -841,6 +871,37 @@ def test_when_all_servers_are_dead_everything_is_answered_at_once_and_in_order(
         assert time.monotonic() - began < 10 * SLOW
         assert alive(w, tongue)
     assert proxy.stats()["alpha"]["forward_error"] >= 3 * 50 * 3
+
+
+def test_many_servers_that_die_together_do_not_hold_up_another_pool(stage, fakes):
+    """Each of them is ejected, but the points of those that are left are not placed anew for each."""
+    dead, count = free_port(), 600
+    proxy = stage.nutproxy({
+        "alpha": pool(["127.77.%d.%d:%d:1" % (i // 200, i % 200 + 1, dead) for i in range(count)],
+                      hash="md5", auto_eject_hosts=True, server_failure_limit=1, timeout=ms(5000),
+                      server_retry_timeout=ms(60000), probe_interval=ms(60000)),
+        "beta": pool([fakes()])})
+    told = []
+
+    def flood():
+        with wire(proxy.where("alpha")) as w:
+            speaker = threading.Thread(target=w.say, args=[command("GET", "k%d" % i) for i in range(8 * count)])
+            speaker.start()
+            told.extend(w.frame() for _ in range(8 * count))
+            speaker.join()
+
+    with wire(proxy.where("beta")) as w:
+        assert w.ask("GET", "k") == bulk(None)
+        flooder, waits = threading.Thread(target=flood), []
+        flooder.start()
+        while flooder.is_alive() or len(waits) < 100:
+            began = time.monotonic()
+            assert w.ask("GET", "k") == bulk(None)
+            waits.append(time.monotonic() - began)
+            time.sleep(0.005)
+    assert len(told) == 8 * count and {reply[:5] for reply in told} == {b"-ERR "}
+    assert proxy.stats()["alpha"]["server_ejects"] > count / 2
+    assert max(waits) < 1 * SLOW, max(waits)
 
 
 # ---- closing while idle

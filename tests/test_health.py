@@ -14,13 +14,12 @@ import time
 
 import pytest
 
-from fake import SECONDS, Fake, Gone, bulk, number_servers, wire
+from fake import SECONDS, Gone, bulk, number_servers, wire
 from nut import NUTPROXY, SLOW, free_port, pool, wait_for
 from resp import command
-from test_failure import (BOTH, CLOSED, MAYBE, NEVER, NOT_SENT, REFUSED, TIMED_OUT, alive, ask, die_by_fin, fakes,
+from test_failure import (BOTH, CLOSED, MAYBE, NEVER, NOT_SENT, REFUSED, TIMED_OUT, alive, ask, die_by_fin,
                           gated, mortal, ms, one_pool, total)
 
-__all__ = ["fakes"]                     # the fixture
 # Sanitizers are slow, and test_failure shows them both protocols.
 tongues = BOTH[:1] if "asan" in os.path.basename(NUTPROXY) else BOTH
 both = pytest.mark.parametrize("tongue", tongues, ids=lambda t: t.name)
@@ -690,6 +689,41 @@ def test_no_more_servers_are_ejected_at_once_than_eject_limit_says(stage, limit,
         number_servers(servers, keys)
         wait_for("all keys to come home", lambda: places() == whole)
         assert [changes(proxy)[name] for name in names] == [(1, 1)] * 3 + [(0, 0)]
+
+
+def test_all_workers_eject_the_same_of_servers_that_go_down_in_the_same_moment(stage, fakes):
+    """However many pools find it out, and in whichever order their workers do."""
+    servers, keys, names = [fakes() for _ in range(4)], [b"k%d" % i for i in range(60)], ["p%d" % i for i in range(8)]
+    number_servers(servers, keys)
+    proxy = stage.nutproxy(dict({"nutproxy": {"workers": 3}}, **{
+        name: pool(servers, names=list("abcd"), hash="md5", auto_eject_hosts=True, eject_limit=25,
+                   server_failure_limit=1, server_retry_timeout="60m", probe_interval="60m") for name in names}))
+    wires = {name: [wire(proxy.where(name)) for _ in range(9)] for name in names}
+    everybody = [w for name in names for w in wires[name]]
+
+    def replies(w):
+        w.say(*(command("GET", k) for k in keys))
+        return w.frames(len(keys))
+
+    assert len({tuple(replies(w)) for w in everybody}) == 1
+    a, c = (keys[replies(everybody[0]).index(bulk(b"%02d" % n))] for n in (0, 2))
+    proxy.pause()
+    servers[0].down(), servers[2].down()
+    for i, w in enumerate(everybody):
+        w.say(*(command("GET", k) for k in ((a, c) if i % 2 else (c, a))))
+    proxy.resume()
+    for w in everybody:
+        w.frames(2)
+    wait_for("all to be down", lambda: proxy.said().count(" is down") == 2 * len(names))
+
+    def agreed(name):
+        seen = {tuple(reply[:1] == b"-" for reply in replies(w)) for w in wires[name]}
+        return len(seen) == 1 and any(seen.pop())
+    for name in names:
+        wait_for("the workers to agree", lambda: agreed(name))
+        assert proxy.stats()[name]["server_ejects"] == 1
+    for w in everybody:
+        w.close()
 
 
 @pytest.mark.parametrize("workers", (1, 3), ids=str)

@@ -17,8 +17,8 @@ import time
 
 import pytest
 
-from fake import SECONDS, Fake, Gone, Wire, bulk, wire
-from nut import NUTPROXY, SLOW, dial, pool, wait_for
+from fake import SECONDS, Gone, bulk, wire
+from nut import NUTPROXY, SLOW, pool, wait_for
 from resp import command
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -79,20 +79,6 @@ def limited(stage, servers, protocol="redis", mib=64, workers=1, **keys):
     keys = dict({"timeout": int(20000 * SLOW)}, **keys)
     return stage.nutproxy({"nutproxy": {"max_memory": "%dm" % mib, "workers": workers},
                            "alpha": pool(servers, protocol, **keys)})
-
-
-@pytest.fixture
-def fakes():
-    """Makes scripted servers, and asks them at the end whether they understood everything."""
-    made = []
-
-    def make(*args, **kw):
-        made.append(Fake(*args, **kw))
-        return made[-1]
-    yield make
-    for fake in made:
-        fake.down()
-    assert not [x for fake in made for x in fake.broken]
 
 
 # ---- clients
@@ -264,7 +250,6 @@ def test_slow_readers_of_a_gigabyte_stay_within_the_bound(stage, mib, workers):
     proxy = limited(stage, [server], mib=mib, workers=workers)
     readers, each, size = 50, 20 // FEWER, MIB
     direct = server.client()
-    replies = []
     for n in range(readers):
         direct.set("big%d" % n, b"%02d" % n * (size // 2))
     with Watched(proxy, rests=workers == 1), Witness(proxy) as small:

@@ -5,6 +5,7 @@ A scripted name server stands behind an /etc/resolv.conf and an /etc/hosts of th
 import random
 import re
 import signal
+import socket
 import threading
 import time
 
@@ -248,6 +249,34 @@ def test_what_the_old_address_owes_is_still_answered_and_asked_once(town):
     assert not [words for words in new.seen if words[1:2] == [b"slow"]]
 
 
+def test_a_connection_moves_though_its_server_never_read_the_rest_of_what_it_refused(town):
+    """memcached says that a value is too large before it has read it: it owes nothing more, but not all is written."""
+    full, over = threading.Event(), threading.Event()
+
+    def refuse(link, words):
+        full.wait(20)
+        link.say(b"SERVER_ERROR object too large for cache\r\n")
+        over.wait(30)
+    old = town.server(1, answer=refuse, protocol="memcached")
+    old.read = lambda link: link.line().split()             # and not the data behind it
+    old.door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    new = town.server(2, protocol="memcached")
+    new.store[b"k"] = b"new"
+    town.zone["a.test"] = addresses(town.host(1))
+    proxy = town.one("a.test", protocol="memcached")
+    with wire(proxy.where("alpha")) as w:
+        w.say(b"set big 0 0 8000000\r\n", b"v" * 8000000, b"\r\n")
+        wait_for("the request", lambda: old.seen)
+        time.sleep(0.2 * SLOW)                              # until it can be written no further
+        full.set()
+        assert w.answer() == b"SERVER_ERROR object too large for cache\r\n"
+        town.zone["a.test"] = addresses(town.host(2))
+        wait_for("it to be known", lambda: "is at another address" in proxy.said())
+        assert w.tell(b"get k\r\n") == b"VALUE k 0 3\r\nnew\r\nEND\r\n"
+    over.set()
+    assert len(old.links) == 1 and len(old.seen) == 1 and new.seen == [[b"get", b"k"]]
+
+
 def test_keys_follow_the_names_when_two_of_them_swap_addresses(town):
     town.server(1), town.server(2)
     town.zone["a.test"], town.zone["b.test"] = addresses(town.host(1)), addresses(town.host(2))
@@ -372,6 +401,28 @@ def test_when_one_address_does_not_answer_the_next_is_tried(town):
         town.zone["many.test"] = addresses(town.host(7), town.host(1))
         proxy = town.one("many.test", timeout=ms(6000), connect_timeout=ms(400))
         serves(proxy, b"1", seconds=4)
+
+
+def test_when_one_address_does_not_answer_all_connections_try_the_next_and_the_server_did_not_fail(town):
+    """Those that waited for the first one too are no failures of the second."""
+    closed = town.server(7, welcoming=False)
+    with dial((closed.host, closed.port), 5):           # now nobody else gets in
+        good = town.server(1)
+        town.zone["many.test"] = addresses(town.host(7), town.host(1))
+        proxy = town.one("many.test", timeout=ms(6000), connect_timeout=ms(400), server_connections=2,
+                         server_failure_limit=1, probe_interval=ms(20000))
+        wires = [wire(proxy.where("alpha")) for _ in range(6)]
+        for w in wires:
+            w.say(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n")
+            time.sleep(0.02 * SLOW)                     # so that the connections do not end in the same moment
+        for _ in range(3):
+            assert [w.frame() for w in wires] == [bulk(b"1")] * len(wires)
+            for w in wires:
+                w.say(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n")
+        for w in wires:
+            w.close()
+        assert len(good.links) == 2
+        assert proxy.stats()["alpha"]["forward_error"] == 0 and " is down" not in proxy.said()
 
 
 def test_when_the_address_in_use_dies_another_takes_over(town):
@@ -598,6 +649,23 @@ def test_it_stops_at_once_while_names_are_looked_up(town, answers):
     began = time.monotonic()
     assert proxy.stop() == 0
     assert time.monotonic() - began < 1.5 * SLOW
+    town.stage.processes.remove(proxy)
+
+
+def test_it_stops_soon_though_a_reload_looks_up_where_to_listen(town):
+    """Nobody answers, and resolv.conf says to wait for two minutes: it is not waited for so long."""
+    town.server(1)
+    town.zone["listen.test"] = silence
+    alpha = town.pool(town.host(1))
+    proxy = town.one(town.host(1), etc=Etc(town.stage, town.dns, more="options timeout:60 attempts:2\n"))
+    serves(proxy, b"1")
+    with open(proxy.conf, "w") as f:
+        f.write(ini({"alpha": dict(alpha, listen="listen.test:%d" % free_port())}))
+    proxy.signal(signal.SIGUSR1)
+    wait_for("the lookup", lambda: town.dns.times("listen.test"))
+    began = time.monotonic()
+    assert proxy.stop() == 0
+    assert time.monotonic() - began < 7 * SLOW
     town.stage.processes.remove(proxy)
 
 

@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from fake import Fake, Gone, command, wire
+from fake import Fake, Gone, command, number_servers, wire
 from nut import SLOW, can_connect, free_port, ini, pool, wait_for
 from resp import bulk
 
@@ -198,6 +198,30 @@ def test_a_server_that_is_down_stays_down_for_those_who_come_after(stage):
         for n in range(50):
             assert w.ask("SET", "key%d" % n, "v") == b"+OK\r\n"
         assert other.client().dbsize() > 0
+
+
+def test_who_was_ejected_first_stays_so_where_eject_limit_lets_no_more_go(stage, fakes):
+    servers, names, keys = [fakes() for _ in range(4)], list("abcd"), [b"k%d" % i for i in range(100)]
+    number_servers(servers, keys)
+    proxy = stage.nutproxy({"alpha": pool(servers, names=names, hash="md5", auto_eject_hosts=True, eject_limit=25,
+                                          server_failure_limit=1, server_retry_timeout="60m", probe_interval="60m")})
+    with wire(proxy.where("alpha")) as w:
+        def failing():
+            w.say(*(command("GET", k) for k in keys))
+            return {k for k, reply in zip(keys, w.frames(len(keys))) if reply[:1] == b"-"}
+
+        home = {k: int(w.ask("GET", k)[-4:]) for k in keys}
+        for down, n in enumerate((2, 0), 1):
+            servers[n].down()
+            failing()
+            wait_for("it to be down", lambda: proxy.said().count(" is down") == down)
+        before = failing()
+        assert {k for k in keys if home[k] == 0} <= before and not any(home[k] in (1, 3) for k in before)
+        assert any(home[k] == 2 and k not in before for k in keys), "what was at c is somewhere else"
+        for backlog in (100, 101):
+            reload(proxy, {"alpha": dict(proxy.sections["alpha"], backlog=backlog)})
+            assert failing() == before
+        assert proxy.stats()["alpha"]["server_ejects"] == 1
 
 
 def test_clients_of_a_pool_that_speaks_another_language_now_are_closed_when_answered(stage):

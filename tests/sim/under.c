@@ -65,11 +65,14 @@
 #define umask(mode)               ((void)(mode))
 #define getenv(name)              ((void)(name), (const char *)NULL)
 #define getpid()                  4242
+#define getuid()                  1000u
+#define geteuid()                 1000u
+#define getgid()                  1000u
 #define clock_gettime(clock, t)   sim_clock_gettime(clock, t)
 #define pthread_create(t, a, f, of) sim_pthread_create(t, a, f, of)
 #define pthread_join(t, out)      sim_pthread_join(t, out)
 #define pthread_detach(t)         sim_pthread_detach(t)
-#define pthread_sigmask(how, set, old) ((void)(set), 0)
+#define pthread_sigmask(how, set, old) no_mask(set)
 #define prlimit(pid, what, set, get) sim_prlimit(pid, what, set, get)
 #define sched_getaffinity(pid, n, set) (-1)
 #define uname(u)                  sim_uname(u)
@@ -83,6 +86,13 @@
 
 /* Only log files and daemons ask for it. */
 static int same_fd(int fd) { return fd; }
+
+/* Signals come where they are waited for, and nowhere else. */
+static int no_mask(const sigset_t *set)
+{
+    (void)set;
+    return 0;
+}
 
 /* Who gives rights up may. */
 static long done(long which, ...)
