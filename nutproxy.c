@@ -7828,7 +7828,7 @@ static bool server_failed(struct server *s, int why)
 
 #define SAME_TROUBLE_MS 25                  /* what fails so soon after something else failed of the same */
 #define RETRY_MS        50                  /* when to connect again after that failed once, then twice as long ... */
-#define RETRY_MOST_MS   1000                /* ... and so long at most */
+#define RETRY_MOST_MS   250                 /* ... and so long at most */
 #define RETRIES         6
 #define HOLD_MS         1000                /* a request waits no longer while connecting fails */
 

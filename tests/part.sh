@@ -47,7 +47,7 @@ reports() {  # reports FILE: each FILE.* is a report of a sanitizer, and a failu
 }
 
 export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS="log_path=$tmp/tsan halt_on_error=1 exitcode=66"
+export TSAN_OPTIONS="log_path=$tmp/race halt_on_error=1 exitcode=66"
 printf '\n== %s\n' "$part"
 case $part in
 house)   run sh tests/house.sh ;;
@@ -67,7 +67,7 @@ poll)    run pytests build/poll 1 redis memcached failure process reload flow wo
 asan)    run pytests build/asan 3 redis memcached failure process reload flow convert workers today names security \
              limits health chaos ;;
 tsan)    run pytests build/tsan 4 chaos workers
-         reports "$tmp/tsan" ;;
+         reports "$tmp/race" ;;
 torture) run pytests build/torture 3 torture ;;
 esac
 printf '%d passed, %d failed\n' "$passed" "$failed"

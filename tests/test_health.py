@@ -145,9 +145,9 @@ def test_a_server_that_refuses_costs_no_connect_per_request(stage, tongue):
                 assert got.startswith(tongue.error) and got.endswith(NOT_SENT), got
         seconds = took(began)
     at = connects.at
-    assert 4 <= len(at) <= 7 + seconds, "%d connects in %.1fs" % (len(at), seconds)
+    assert 4 <= len(at) <= 7 + 4.6 * seconds, "%d connects in %.1fs" % (len(at), seconds)
     gaps = [b - a for a, b in zip(at, at[1:])]
-    assert all(gap <= 1 + SLACK for gap in gaps), gaps
+    assert all(gap <= 0.25 + SLACK for gap in gaps), gaps
     assert gaps[0] <= 0.05 + SLACK and max(gaps[3:]) > 2 * gaps[0], gaps
     for w in wires:
         w.close()

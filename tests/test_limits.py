@@ -266,7 +266,7 @@ def test_slow_readers_of_a_gigabyte_stay_within_the_bound(stage, mib, workers):
         assert set(told) <= {b"-ERR proxy is out of memory\r\n"}, set(told)
         whole = [t for t in talkers if not t.ended and not t.errors]
         part(talkers)
-    assert len(whole) >= readers // 4, "%d of %d have got all" % (len(whole), readers)
+    assert len(whole) >= readers // 10, "%d of %d have got all" % (len(whole), readers)
 
 
 @sizes
