@@ -7403,22 +7403,21 @@ static uint32_t worker_random(struct worker *w)
 
 /* ---- from keys to servers */
 
-#define RING_REST 4                         /* so many times as long as it took to build a ring it stays */
+#define RING_POINTS_A_MS 1000               /* a fifth of the time, at most, is for building rings */
 
-/* Build the ring of those who are in, unless the last time is too short ago for what that takes: then
- * requests for a server that is down fail a little longer.  Without memory the old ring stays until
- * the next change. */
+/* Build the ring of those who are in, unless that was done a moment ago, and is much work: then requests
+ * for a server that is down fail a little longer.  Without memory the old ring stays until the
+ * next change. */
 static void pool_build(struct pool *pool)
 {
     uint64_t now = pool->loop->now;
     if (now < pool->ring_at)
         return;
-    uint64_t began = clock_ms();
     pool->ring_is_old = false;
     if (!nut_ring_build(&pool->loop->mem, &pool->ring, (enum spread)pool->conf->distribution,
                         pool->member, pool->servers))
         log_of(EVENT_no_memory, pool->name, NULL, "no memory to change the ring");
-    pool->ring_at = now + (RING_REST + 1) * (clock_ms() - began);
+    pool->ring_at = now + pool->ring.points / RING_POINTS_A_MS;
 }
 
 /* The number of the server for a key; NUT_NOBODY when all are out. */

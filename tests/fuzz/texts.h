@@ -190,18 +190,17 @@ static void claim_secret(reader *read, struct bytes text, const char *const *sec
     free(with.at);
 }
 
-/* Passwords become what is printed for them. */
-static void mask(struct conf *c)
+/* Passwords are printed as a comment. */
+static void forget(struct conf *c)
 {
-    for (uint32_t i = 0; i < c->pools; i++)
-        if (c->pool[i].key.redis_auth != NULL) {
-            conf_text_free(c, c->pool[i].key.redis_auth);
-            c->pool[i].key.redis_auth = conf_text(c, lit("********"));
-        }
+    for (uint32_t i = 0; i < c->pools; i++) {
+        conf_text_free(c, c->pool[i].key.redis_auth);
+        c->pool[i].key.redis_auth = NULL;
+    }
 }
 
-/* A good one that is printed (--print-config -c) is read as the same, but for its passwords, which are
- * masked in `c` then, too. */
+/* A good one that is printed (--print-config -c) is read as the same, but for its passwords, which
+ * `c` has no more then, either. */
 static void claim_prints(struct conf *c, uint32_t workers)
 {
     struct conf again = {0};
@@ -209,7 +208,7 @@ static void claim_prints(struct conf *c, uint32_t workers)
     conf_print(c, workers, &pen);
     char *printed = queue_bytes(&pen.out);
     claim(pen.ok && conf_try(&again, conf_read, (struct bytes){printed, pen.out.len}));
-    mask(c);
+    forget(c);
     claim_same_conf(c, &again);
     free(printed);
     nut_queue_free(&c->mem, &pen.out);
