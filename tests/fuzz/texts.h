@@ -190,28 +190,42 @@ static void claim_secret(reader *read, struct bytes text, const char *const *sec
     free(with.at);
 }
 
-/* Passwords are printed as a comment. */
-static void forget(struct conf *c)
+static char *print_conf(struct conf *c, uint32_t workers)
+{
+    struct pen pen = {.mem = &c->mem, .ok = true};
+    conf_print(c, workers, &pen);
+    char *printed = queue_bytes(&pen.out);
+    claim(pen.ok && strlen(printed) == pen.out.len);
+    nut_queue_free(&c->mem, &pen.out);
+    return printed;
+}
+
+/* Give all who have a password this one, NULL: none. */
+static void change_passwords(struct conf *c, const char *to)
 {
     for (uint32_t i = 0; i < c->pools; i++) {
-        conf_text_free(c, c->pool[i].key.redis_auth);
-        c->pool[i].key.redis_auth = NULL;
+        char **own = &c->pool[i].key.redis_auth;
+        if (*own == NULL)
+            continue;
+        conf_text_free(c, *own);
+        *own = to == NULL ? NULL : conf_text(c, bytes_of(to));
     }
 }
 
 /* A good one that is printed (--print-config -c) is read as the same, but for its passwords, which
- * `c` has no more then, either. */
+ * are gone from `c` then, too.  Whatever they are, what is printed is the same. */
 static void claim_prints(struct conf *c, uint32_t workers)
 {
     struct conf again = {0};
-    struct pen pen = {.mem = &c->mem, .ok = true};
-    conf_print(c, workers, &pen);
-    char *printed = queue_bytes(&pen.out);
-    claim(pen.ok && conf_try(&again, conf_read, (struct bytes){printed, pen.out.len}));
-    forget(c);
+    char *printed = print_conf(c, workers);
+    change_passwords(c, SECRET);
+    char *other = print_conf(c, workers);
+    claim(strcmp(printed, other) == 0);
+    claim(conf_try(&again, conf_read, bytes_of(printed)));
+    change_passwords(c, NULL);
     claim_same_conf(c, &again);
     free(printed);
-    nut_queue_free(&c->mem, &pen.out);
+    free(other);
     conf_free(&again);
 }
 
