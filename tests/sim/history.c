@@ -135,7 +135,7 @@ static void trouble(void *of)
 static void reload(void *of)
 {
     (void)of;
-    if (h.leaving || !choices_left())
+    if (h.leaving || !choices_left() || !kernel_has_signals())
         return;
     write_conf(true);
     kernel_signal(SIGUSR1);
