@@ -65,7 +65,7 @@ apps)    sh tests/clients/install.sh
 beside)  run pytests nutproxy 1 routing beside consumers convert ;;
 poll)    run pytests build/poll 1 redis memcached failure process reload flow workers today health ;;
 asan)    run pytests build/asan 3 redis memcached failure process reload flow convert workers today names security \
-             limits health chaos ;;
+             health chaos ;;
 tsan)    run pytests build/tsan 4 chaos workers
          reports "$tmp/race" ;;
 torture) run pytests build/torture 3 torture ;;
