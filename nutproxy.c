@@ -11192,7 +11192,8 @@ static void pool_idle(struct pool *pool)
     for (struct link *at = pool->clients.next, *next; at != &pool->clients; at = next) {
         struct client *c = container_of(at, struct client, in_pool);
         next = at->next;
-        if (c->requests > 0 || now - c->conn.moved_at < timeout)
+        bool busy = c->requests > 0 || list_linked(&c->conn.todo);      /* it is written to in this turn */
+        if (busy || now - c->conn.moved_at < timeout)
             continue;
         log_of(EVENT_client_idle, pool->name, NULL, "client %s was closed: it was idle",
                socket_text(c->conn.watch.fd, true, who));
