@@ -58,6 +58,17 @@ def wait_for(what, condition, seconds=10.0):
         time.sleep(0.01)
 
 
+def listening_ports():
+    """The TCP ports that somebody on this machine listens on."""
+    ports = set()
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if os.path.exists(path):
+            with open(path) as f:
+                rows = [line.split() for line in f]
+            ports |= {int(row[1].rsplit(":", 1)[1], 16) for row in rows if row[3] == "0A"}
+    return ports
+
+
 def can_connect(address):
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     if not isinstance(address, str) and ":" in address[0]:
@@ -237,6 +248,11 @@ class Proxy(Process):
         self.sections = sections
         super().__init__(stage, argv, log, self.where(next(n for n in sections if n != "nutproxy")),
                          **kw)
+
+    def listens(self):
+        """On all its ports: on the first one it does so before it has the others."""
+        places = [self.where(name) for name in self.sections if name != "nutproxy"]
+        return super().listens() and {p[1] for p in places if not isinstance(p, str)} <= listening_ports()
 
     def where(self, name):
         listen = self.sections[name]["listen"]
