@@ -8157,6 +8157,21 @@ static struct server *worker_server(const struct worker *w, const struct news_le
     return NULL;
 }
 
+/* Another worker says that a server is down: if we know that, it may have known it before us. */
+static void server_hear_down(struct server *s, const struct news_letter *news)
+{
+    if (!s->down) {
+        s->why = news->why;
+        server_mark_down(s, true);
+    }
+    if (news->at >= s->down_at)
+        return;
+    s->down_at = news->at;
+    list_cut(&s->in_down);
+    server_put_down(s);
+    pool_ring(s->pool);
+}
+
 /* News have come: pass them on, or they are our own and have been around. */
 static void worker_news(struct worker *w, struct news_letter *news)
 {
@@ -8173,16 +8188,9 @@ static void worker_news(struct worker *w, struct news_letter *news)
     bool too = s != NULL && s->news.away && s->news.down == news->down;     /* we have sent the same */
     if (too && w->number < news->server->pool->worker->number)
         news->counted = true;
-    if (s != NULL && news->down && !s->down) {
-        s->why = news->why;
-        server_mark_down(s, true);
-    }
-    if (s != NULL && news->down && news->at < s->down_at) {
-        s->down_at = news->at;
-        list_cut(&s->in_down);
-        server_put_down(s);
-        pool_ring(s->pool);
-    } else if (s != NULL && !news->down && s->down) {
+    if (s != NULL && news->down) {
+        server_hear_down(s, news);
+    } else if (s != NULL && s->down) {
         probe_close(s);
         server_mark_up(s, true);
     }
